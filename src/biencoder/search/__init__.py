@@ -1,0 +1,22 @@
+"""From text to hits: encoding a corpus, building an index, searching it by vectors, by keywords and by both."""
+
+from __future__ import annotations
+
+from biencoder.search.building import build_index
+from biencoder.search.encoding import Encoded, encode
+from biencoder.search.fusion import reciprocal_rank_fusion
+from biencoder.search.keywords import KeywordOptions, KeywordSearcher
+from biencoder.search.model import Model, Progress
+from biencoder.search.searcher import Searcher
+
+__all__ = [
+    "Encoded",
+    "KeywordOptions",
+    "KeywordSearcher",
+    "Model",
+    "Progress",
+    "Searcher",
+    "build_index",
+    "encode",
+    "reciprocal_rank_fusion",
+]

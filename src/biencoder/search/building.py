@@ -1,0 +1,192 @@
+"""A corpus and a model into an index folder that is whole or absent.
+
+The work is done in a hidden folder beside the place (`.NAME.partial`): `vectors` is what `encode` writes and is gone on with
+after an interruption, `index` is written afresh by each run and exchanged with what stood at the place at the very end.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Sized
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+import biencoder
+from biencoder.data.passages import PassageOptions
+from biencoder.errors import ArgumentError
+from biencoder.index.base import VectorIndex
+from biencoder.index.engines import Choice, EngineOptions, choose_engine, engine_class
+from biencoder.index.manifest import KIND, IndexManifest
+from biencoder.records import Document
+from biencoder.search.documents import DocumentStore, write_documents
+from biencoder.search.encoding import encode
+from biencoder.search.keywords import FOLDER as KEYWORDS
+from biencoder.search.keywords import KeywordIndex
+from biencoder.search.model import Model, Progress, metric_of
+from biencoder.search.searcher import ENGINE, MODEL, Searcher
+from biencoder.search.vectors import OWNERS, VectorsFolder
+from biencoder.storage.folder import check_replaceable, explain_os_errors, flush_tree, locked, put_in_place
+
+
+def build_index(
+    model: Model,
+    documents: Iterable[Document],
+    *,
+    out: str | os.PathLike[str],
+    engine: str | EngineOptions = "auto",
+    vectors: str | os.PathLike[str] | None = None,
+    passages: PassageOptions | None = None,
+    keywords: bool = True,
+    progress: Progress | None = None,
+) -> Searcher:
+    """Write an index folder that holds all that a search needs: vectors, documents, keywords and the model itself.
+
+    Args:
+        model: encodes the documents now and the queries later.
+        documents: read once; may be larger than memory.
+        out: the folder to write; an index that stands there is replaced in one step, at the end. What an interrupted call left
+            beside it is gone on with.
+        engine: ``auto``, ``exact`` or ``hnsw``, or one of them with parameters.
+        vectors: a folder that `encode` wrote from the same documents with this model's document side, instead of encoding.
+        passages: split documents into overlapping passages; a document scores as its best one.
+        keywords: build a BM25 index beside the vectors, for hybrid search.
+        progress: is told the stage and how much of it is done, what is reused or resumed, and which engine was chosen.
+
+    Returns:
+        A searcher over the new index; its ``manifest`` tells what it is.
+
+    Raises:
+        ArgumentError: for an unknown engine or parameter, or no documents.
+        DataError: where an id stands twice, or ``vectors`` are those of another corpus.
+        IdentityError: where ``vectors`` were made by another document side; names both.
+        StorageError: where the place cannot be written, or holds something else.
+        LockedError: where another process is writing the same folder.
+    """
+    wanted = EngineOptions(engine) if isinstance(engine, str) else engine
+    wanted.check()
+    target = Path(out).absolute()
+    with explain_os_errors(target), locked(target):
+        check_replaceable(target, kind=KIND)
+        work = target.with_name(f".{target.name}.partial")
+        new = work / "index"
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        builder = _Builder(model, work, new, progress or Progress())
+        builder.write_documents(documents)
+        builder.take_vectors(None if vectors is None else Path(vectors), passages)
+        if keywords:
+            builder.write_keywords()
+        builder.write_model()
+        builder.write_engine(wanted)
+        flush_tree(new)
+        put_in_place(new, target)
+        shutil.rmtree(work, ignore_errors=True)
+    return Searcher.open(target, model=model)
+
+
+class _Builder:
+    """Writes the parts of one index, one after the other; the manifest comes last, with the engine."""
+
+    def __init__(self, model: Model, work: Path, new: Path, progress: Progress) -> None:
+        self.model = model
+        self.work = work
+        self.new = new
+        self.progress = progress
+        self.identity = model.identity
+
+    def write_documents(self, documents: Iterable[Document]) -> None:
+        """The one pass over the documents; all else reads what it wrote."""
+        total = len(documents) if isinstance(documents, Sized) else 0
+        _, self.corpus = write_documents(self.new, documents, progress=_Counter(self.progress, "documents", total))
+        self.store = DocumentStore(self.new)
+
+    def take_vectors(self, given: Path | None, passages: PassageOptions | None) -> None:
+        """Encode, or open and check what was given."""
+        if given is None:
+            place = self.work / "vectors"
+            encode(self.model, self.store, out=place, passages=passages, progress=self.progress)
+            self.vectors = VectorsFolder(place)
+            return
+        self.vectors = VectorsFolder(given)
+        self.identity.check_documents(self.vectors.manifest.identity, what=str(given))
+        found = self.vectors.manifest.passages
+        if passages is not None and found != asdict(passages):
+            raise ArgumentError(
+                f"{given} was encoded with {_described(found)}, and {_described(asdict(passages))} are asked for; "
+                "leave passages out, or encode again"
+            )
+        self.vectors.check_corpus((self.store.id(number) for number in range(len(self.store))), self.corpus)
+
+    def write_keywords(self) -> None:
+        """BM25 over the same documents."""
+        texts = (document.content for document in self.store)
+        index = KeywordIndex.build(texts, progress=_Counter(self.progress, "keywords", len(self.store)))
+        (self.new / KEYWORDS).mkdir()
+        index.save(self.new / KEYWORDS)
+
+    def write_model(self) -> None:
+        """The model's own folder; saved beside first, because saving leaves a lock file next to it."""
+        shutil.rmtree(self.work / MODEL, ignore_errors=True)
+        self.model.save(self.work / MODEL)
+        (self.work / MODEL).rename(self.new / MODEL)
+
+    def write_engine(self, wanted: EngineOptions) -> None:
+        """The searchable vectors, and the manifest."""
+        matrix, owners = self.vectors.vectors(), self.vectors.owners()
+        choice = choose_engine(wanted.name, rows=len(matrix), dimension=matrix.shape[1])
+        self.progress.say(f"engine {choice.engine}: {choice.reason}")
+        engine = engine_class(choice.engine).build(
+            matrix,
+            metric=metric_of(self.model),
+            parameters=wanted.parameters,
+            progress=partial(self.progress, "graph"),
+        )
+        folder = self.new / ENGINE
+        folder.mkdir()
+        engine.save(folder)
+        if owners is not None:
+            np.save(self.new / OWNERS, owners)
+        self._write_manifest(engine, choice)
+
+    def _write_manifest(self, engine: VectorIndex, choice: Choice) -> None:
+        size = sum(file.stat().st_size for file in (self.new / ENGINE).iterdir())
+        IndexManifest(
+            engine=choice.engine,
+            reason=choice.reason,
+            metric=engine.metric,
+            dimension=engine.dimension,
+            count=len(self.store),
+            vectors=len(engine),
+            bytes_per_vector=round(size / len(engine), 1),
+            identity=replace(self.identity, execution=self.vectors.manifest.identity.execution),
+            corpus=self.corpus,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            biencoder=biencoder.__version__,
+            parameters=engine.parameters,
+            keywords=(self.new / KEYWORDS).exists(),
+            passages=self.vectors.manifest.passages,
+        ).write(self.new)
+
+
+class _Counter:
+    """Passes on a count now and then: a call a document would cost more than the work that it counts."""
+
+    def __init__(self, progress: Progress, stage: str, total: int) -> None:
+        self._progress = progress
+        self._stage = stage
+        self._total = total
+
+    def __call__(self, done: int) -> None:
+        if done % 1000 == 0 or done == self._total:
+            self._progress(self._stage, done, max(done, self._total))
+
+
+def _described(passages: dict[str, int] | None) -> str:
+    if passages is None:
+        return "whole documents"
+    return f"passages of size {passages['size']} and overlap {passages['overlap']}"

@@ -1,0 +1,1 @@
+"""Folders that are whole or absent, and what lies in them. Never imports torch."""

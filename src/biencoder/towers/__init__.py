@@ -1,0 +1,1 @@
+"""Towers: text in, vectors out."""

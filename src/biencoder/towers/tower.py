@@ -1,0 +1,294 @@
+"""One tower: text in, one vector a text out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from biencoder.data.batches import distinct, length_sorted_batches
+from biencoder.errors import ArgumentError, ModelError
+from biencoder.identity import fingerprint
+from biencoder.scoring import FloatArray
+from biencoder.towers.pooling import POOLERS, Pooling
+from biencoder.towers.precision import Precision, arithmetic, running
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+TOKEN_BUDGET = 4096
+"""Tokens a micro-batch when encoding: beyond it the matrix products run no faster, and the activations leave the cache."""
+
+_TEXTS_AT_ONCE = 8192
+"""Texts tokenised and sorted together: enough to fill batches without padding, few enough to bound memory."""
+
+_CHARACTERS_A_TOKEN = 32
+"""A text of more characters than this for each token that fits is tried by its head first: tokens are seldom so long, and
+where they are, the head gives too few of them and the whole text is tokenised after all."""
+
+_SHAPING_KEYS = (
+    "model_type",
+    "hidden_act",
+    "activation",
+    "num_attention_heads",
+    "n_heads",
+    "num_key_value_heads",
+    "layer_norm_eps",
+    "rms_norm_eps",
+    "norm_eps",
+    "position_embedding_type",
+    "rope_theta",
+    "local_attention",
+    "global_attn_every_n_layers",
+    "sliding_window",
+)
+"""What a backbone's configuration says that its weights do not, and that changes its vectors."""
+
+
+@dataclass(frozen=True, slots=True)
+class TowerSettings:
+    """How a tower must be used; kept in the model folder, never retyped at search time.
+
+    ``max_length`` counts tokens, the prompt's and the special ones included.
+    """
+
+    pooling: Pooling = Pooling.MEAN
+    normalise: bool = True
+    prompt: str = ""
+    max_length: int = 512
+
+
+class Projection(nn.Module):
+    """A linear layer behind the pooling, with an optional activation, for another dimension than the backbone's."""
+
+    ACTIVATIONS: ClassVar[dict[str, type[nn.Module]]] = {
+        "Identity": nn.Identity,
+        "Tanh": nn.Tanh,
+        "ReLU": nn.ReLU,
+        "GELU": nn.GELU,
+    }
+
+    def __init__(self, *, inputs: int, outputs: int, bias: bool = True, activation: str = "Identity") -> None:
+        super().__init__()
+        if activation not in self.ACTIVATIONS:
+            raise ModelError(f"projection activation {activation!r} is not supported; one of {', '.join(self.ACTIVATIONS)} is")
+        self.linear = nn.Linear(inputs, outputs, bias=bias)
+        self.activation_name = activation
+        self.activation = self.ACTIVATIONS[activation]()
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Project vectors, shape (batch, inputs) to (batch, outputs)."""
+        projected: Tensor = self.activation(self.linear(vectors))
+        return projected
+
+
+class Tower(nn.Module):
+    """A tokenizer, a transformers backbone, a pooling, an optional projection, and the settings that go with them.
+
+    Two towers may share a backbone and differ in their settings: `twin` makes such a second tower.
+
+    Args:
+        backbone: a model that gives ``last_hidden_state``, shape (batch, tokens, hidden).
+        tokenizer: its fast tokenizer.
+        settings: pooling, normalisation, prompt and length.
+        projection: applied behind the pooling.
+
+    Raises:
+        ModelError: where the tokenizer has no fast implementation, or the length is more than the backbone can take.
+    """
+
+    def __init__(
+        self,
+        backbone: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        settings: TowerSettings,
+        projection: Projection | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.projection = projection
+        self.tokenizer = tokenizer
+        self.settings = settings
+        self._cutter = _cutting_tokenizer(tokenizer, settings.max_length)
+
+    def twin(self, settings: TowerSettings) -> Tower:
+        """A tower over the same weights with other settings."""
+        return Tower(self.backbone, self.tokenizer, settings, self.projection)
+
+    @property
+    def dimension(self) -> int:
+        """Length of the vectors that the tower gives."""
+        if self.projection is not None:
+            return int(self.projection.linear.out_features)
+        return int(self.backbone.config.hidden_size)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return next(self.backbone.parameters()).device
+
+    def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, prompt in front, special tokens added, cut to the maximum length, without padding."""
+        prompt = self.settings.prompt
+        heads = [_head(prompt + text, characters=_CHARACTERS_A_TOKEN * self.settings.max_length) for text in texts]
+        rows = self._token_ids(heads)
+        short = [at for at, row in enumerate(rows) if len(row) < self.settings.max_length and heads[at] != prompt + texts[at]]
+        for at, row in zip(short, self._token_ids([prompt + texts[at] for at in short]), strict=True):
+            rows[at] = row
+        return rows
+
+    def _token_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        try:
+            return [encoding.ids for encoding in self._cutter.encode_batch_fast(texts)]
+        except TypeError as error:
+            raise ArgumentError(f"a text cannot be tokenised ({error}); texts must be valid Unicode strings") from error
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Vectors of a padded batch.
+
+        Args:
+            input_ids: shape (batch, tokens).
+            attention_mask: the same shape, 1 where a token is real.
+
+        Returns:
+            Shape (batch, dimension), float32, of length 1 where the settings say so.
+        """
+        unpadded = bool(attention_mask.all())
+        output = self.backbone(input_ids=input_ids, attention_mask=None if unpadded else attention_mask)
+        vectors = POOLERS[self.settings.pooling](output.last_hidden_state, attention_mask)
+        if self.projection is not None:
+            vectors = self.projection(vectors)
+        vectors = vectors.float()
+        return nn.functional.normalize(vectors, dim=-1) if self.settings.normalise else vectors
+
+    def collate(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Pad token ids on the right into ``input_ids`` and ``attention_mask`` on the tower's device."""
+        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
+        width = max(len(row) for row in rows)
+        ids = np.full((len(rows), width), pad, dtype=np.int64)
+        mask = np.zeros((len(rows), width), dtype=np.int64)
+        for number, row in enumerate(rows):
+            ids[number, : len(row)] = row
+            mask[number, : len(row)] = 1
+        return torch.from_numpy(ids).to(self.device), torch.from_numpy(mask).to(self.device)
+
+    def embed(self, texts: Sequence[str], *, token_budget: int) -> Tensor:
+        """Vectors with their graph, for training: length-sorted micro-batches, each distinct text once.
+
+        Returns:
+            Shape (len(texts), dimension).
+        """
+        unique, positions = distinct(texts)
+        rows = self.tokenise(unique)
+        batches = length_sorted_batches([len(row) for row in rows], token_budget=token_budget)
+        vectors = torch.cat([self(*self.collate([rows[position] for position in batch])) for batch in batches])
+        order = torch.empty(len(unique), dtype=torch.long, device=vectors.device)
+        order[torch.tensor([position for batch in batches for position in batch], device=vectors.device)] = torch.arange(
+            len(unique), device=vectors.device
+        )
+        return vectors[order[torch.tensor(positions, device=vectors.device)]]
+
+    def encode(
+        self, texts: Sequence[str], *, precision: Precision = Precision.EXACT, token_budget: int = TOKEN_BUDGET
+    ) -> FloatArray:
+        """Vectors without graph, dropout off.
+
+        A text's vector depends on the others only in the last bits (their lengths decide the shape of the matrix products).
+
+        Args:
+            texts: any number; memory beyond the result does not grow with it.
+            precision: the number format of the matrix products.
+            token_budget: tokens a micro-batch.
+
+        Returns:
+            Shape (len(texts), dimension), float32, in the order of ``texts``.
+
+        Raises:
+            ArgumentError: where ``texts`` is a single string, or holds something that is no string.
+        """
+        if isinstance(texts, str):
+            raise ArgumentError("a single string was given; give a list of texts")
+        result = np.empty((len(texts), self.dimension), dtype=np.float32)
+        training = self.training
+        self.eval()
+        try:
+            with torch.inference_mode(), running(precision, self.device):
+                for start in range(0, len(texts), _TEXTS_AT_ONCE):
+                    unique, positions = distinct(texts[start : start + _TEXTS_AT_ONCE])
+                    result[start : start + _TEXTS_AT_ONCE] = self._encode_block(unique, token_budget)[positions]
+        finally:
+            self.train(training)
+        return result
+
+    def _encode_block(self, texts: Sequence[str], token_budget: int) -> FloatArray:
+        rows = self.tokenise(texts)
+        block = np.empty((len(rows), self.dimension), dtype=np.float32)
+        for batch in length_sorted_batches([len(row) for row in rows], token_budget=token_budget):
+            block[batch] = self(*self.collate([rows[position] for position in batch])).cpu().numpy()
+        return block
+
+    def fingerprint(self) -> str:
+        """What tells this tower's vectors from any other's: weights, architecture, tokenizer and settings."""
+        config = self.backbone.config.to_dict()
+        return fingerprint(
+            {
+                "weights": self._weights_digest(),
+                "architecture": {key: config[key] for key in _SHAPING_KEYS if config.get(key) is not None},
+                "activation": self.projection.activation_name if self.projection is not None else None,
+                "tokenizer": hashlib.sha256(_plain_tokenizer(self.tokenizer).encode()).hexdigest(),
+                "settings": asdict(self.settings),
+                "dimension": self.dimension,
+            }
+        )
+
+    def _weights_digest(self) -> str:
+        """SHA-256 over names, shapes and float32 values; the backbone's own pooler is left out, since nothing reads it."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            if name.startswith("backbone.pooler.") or not tensor.is_floating_point():
+                continue
+            digest.update(json.dumps([name, list(tensor.shape)]).encode())
+            digest.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy()).data)
+        return digest.hexdigest()
+
+    def execution(self, precision: Precision) -> dict[str, str]:
+        """What else decides the last bits: runtime, its version, number format and device."""
+        return {
+            "runtime": "torch",
+            "version": torch.__version__,
+            "arithmetic": arithmetic(precision, self.device),
+            "device": self.device.type,
+        }
+
+
+def _head(text: str, *, characters: int) -> str:
+    """The text, or its first words where it is very long; cut at white space, which no token spans."""
+    if len(text) <= characters:
+        return text
+    words = text[:characters].rsplit(maxsplit=1)
+    return words[0] if len(words) > 1 else text
+
+
+def _plain_tokenizer(tokenizer: PreTrainedTokenizerFast) -> str:
+    """The tokenizer as JSON without truncation and padding, which callers switch and which must not change its identity."""
+    body: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
+    body["truncation"] = body["padding"] = None
+    return json.dumps(body, sort_keys=True, ensure_ascii=False)
+
+
+def _cutting_tokenizer(tokenizer: PreTrainedTokenizerFast, max_length: int) -> Any:
+    """A copy of the tokenizer that cuts to ``max_length`` and never pads: set once, so that threads cannot race."""
+    from tokenizers import Tokenizer
+
+    cutter = Tokenizer.from_str(_plain_tokenizer(tokenizer))
+    room = cutter.num_special_tokens_to_add(is_pair=False)
+    if max_length <= room:
+        raise ArgumentError(f"max_length is {max_length}; it must leave room beside the {room} special tokens")
+    cutter.enable_truncation(max_length)
+    return cutter

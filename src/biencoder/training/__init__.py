@@ -1,0 +1,1 @@
+"""Training: examples in, better towers out. Never sees an index."""
