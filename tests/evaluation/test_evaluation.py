@@ -140,8 +140,10 @@ class Forgetful:
         (
             lambda: evaluate(Canned({"text of q": [*hits("a"), Hit(2, "b", 3.0)]}), Judged({"q": {"a": 1}})),
             ArgumentError,
-            "the retriever's hits for query 'q' cannot be used: rank 2 has the score 3.0, above the 1.0 of rank 1; hits "
-            "must come best first",
+            (
+                "the retriever's hits for query 'q' cannot be used: rank 2 has the score 3.0, above the 1.0 of rank 1; hits "
+                "must come best first"
+            ),
         ),
         (
             lambda: evaluate(Canned({"text of q": hits("a", "a")}), Judged({"q": {"a": 1}})),
@@ -156,8 +158,10 @@ class Forgetful:
         (
             lambda: evaluate_run({"x": {"a": 1.0}}, {"q1": {"a": 1}, "q2": {"a": 1}}),
             DataError,
-            "the run answers none of the 2 judged queries (such as 'q1'); run and judgements must be of the same "
-            "collection and split",
+            (
+                "the run answers none of the 2 judged queries (such as 'q1'); run and judgements must be of the same "
+                "collection and split"
+            ),
         ),
         (
             lambda: evaluate_run({"q": {"a": 1.0}}, {"q": {"a": 1}}, measures=["MRR@10"]).values("nDCG@10"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import math
 import tempfile
 from pathlib import Path
@@ -21,7 +22,7 @@ finite = st.floats(-1e30, 1e30)
 def test_scores_become_strictly_decreasing_in_single_precision_too(scores: list[float], ties: int) -> None:
     given_scores = sorted(scores + scores[:1] * ties, reverse=True)
     result = strictly_decreasing(given_scores)
-    assert all(a > b for a, b in zip(result, result[1:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(result))
     single = np.asarray(result, dtype=np.float32)
     assert (np.diff(single) < 0).all()
     assert strictly_decreasing(result) == result

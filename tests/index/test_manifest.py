@@ -34,9 +34,7 @@ def test_written_and_read_it_is_the_same(tmp_path: Path) -> None:
 
 def test_fields_of_something_else(tmp_path: Path) -> None:
     write_manifest(tmp_path, kind="index", version=1, fields={"identity": {"document": "d", "query": "q"}, "colour": "red"})
-    with pytest.raises(
-        CorruptError, match=r"the manifest's fields are not those of an index \(.*'colour'.*\); build it again$"
-    ):
+    with pytest.raises(CorruptError, match=r"the manifest's fields are not those of an index .*'colour'"):
         IndexManifest.read(tmp_path)
 
 

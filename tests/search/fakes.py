@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from biencoder.identity import Identity, fingerprint
+from biencoder.progress import Progress
 from biencoder.records import Document
 from biencoder.scoring import FloatArray, normalise
-from biencoder.search import Progress
 from biencoder.storage.folder import writing
 
 WORDS = ("aspirin", "heart", "cancer", "lung", "liver", "virus", "fever", "trial", "dose", "cell", "gene", "brain", "sleep")
@@ -59,7 +59,7 @@ class Notes(Progress):
         self.steps: list[tuple[str, int, int]] = []
         self.said: list[str] = []
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
+    def __call__(self, stage: str, done: int, total: int, facts: str = "") -> None:  # noqa: ARG002
         self.steps.append((stage, done, total))
 
     def say(self, message: str) -> None:

@@ -185,7 +185,7 @@ def test_only_the_same_kind_is_replaced(tmp_path: Path) -> None:
 
 
 def _write_forever(place: Path) -> None:
-    version = 2
+    version = time.time_ns()
     while True:
         write_version(place, version, files=2 + version % 5)
         version += 1
@@ -198,16 +198,18 @@ def test_killed_writers_leave_a_whole_folder(tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.storage.test_folder"])
     chance = random.Random(time.time_ns())  # noqa: S311
-    seen = set()
+    seen = {1}
+    longest = 0.1
     for _ in range(25):
         process = context.Process(target=_write_forever, args=(place,))
         process.start()
-        time.sleep(chance.uniform(0.02, 0.1))
+        time.sleep(chance.uniform(0.01, longest))
         process.kill()
         process.join()
         manifest = verify(place)
         version = manifest.fields["version"]
         assert {path.read_text() for path in place.glob("*.txt")} == {str(version)}
+        longest *= 0.95 if version not in seen else 1.3  # as long as it takes here to write a few
         seen.add(version)
     assert len(seen) > 5
     write_version(place, 0)

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 DOCSTRING_LIMIT = 4000
 """Characters of a docstring that are read: a first sentence further down is none, and hostile input stays cheap."""
 
-LONGEST_SENTENCE = 60
-"""Words; what is longer is a text without full stops (a table, a listing), not a sentence."""
+LONGEST_SENTENCE = 40
+"""Words; nobody types more, and most of what is longer is a table or a listing without full stops."""
 
 _USAGE = re.compile(r"(?:(?i:usage:).*|[^A-Z\n].{0,79}[^.\n])\n+(?=[A-Z])")
 _CALL = re.compile(r"[\w.]+\(")
@@ -23,8 +23,10 @@ _RESULT_NAME = re.compile(r".{0,40}? --? |\w{1,12}, (?=[a-z]+ )|.{1,20}\.\s+(?=[
 _REMARK = re.compile(r"[.\s]*(?:--?|:|—|–)\s+(?=\S)")
 
 _SECTION = r"(?:args?|arguments?|param(?:eter)?s?|returns?|raises?|yields?|examples?|notes?|usage|attributes?|keywords?)"
-_SECTION_LINE = re.compile(rf"\s*{_SECTION}(?: \w+)?\s*:{{0,2}}\s*", re.IGNORECASE)
-_ASIDE = re.compile(r"\s*(?:>>>|\.\. |[-*+•] +\S|\(?\d+[.)] |[:@]\w[^:@]{0,60}:|@\w+ |\|)")
+_SECTION_LINE = re.compile(rf"\s*{_SECTION}(?: \w+)?\s*::?\s*", re.IGNORECASE)
+_ASIDE = re.compile(
+    r"\s*(?:\.\. |!!! |[-*+•] +\S|\(?\d+[.)] |[:@]\w[^:@]{0,60}:|@\w+ |\||\w+ \([^()]{1,80}(?:\([^()]*\)[^()]*)?\)\s*:)"
+)
 _UNDERLINE = re.compile(r"\s*([-=~^#*\"'`+.])\1{2,}\s*")
 
 _STOP = re.compile(r"[.!?]+[\"')\]”’]*(\s+|$)")
@@ -33,7 +35,8 @@ _ABBREVIATION = re.compile(
 )
 _WORD_BEFORE = re.compile(r"[^\W\d_]{4,}[\"')\]]*$")
 _DANGLING = re.compile(
-    r"[\s,;(]+(?:e\.?g|i\.?e|for example|for instance|such as|as follows|the following|namely)$", re.IGNORECASE
+    r"[\s,;(]+(?:e\.?g|i\.?e|for example|for instance|such as|as follows|the following|namely|defined (?:as|by)|given by)$",
+    re.IGNORECASE,
 )
 
 _KIND = r"(?: (?:function|method|helper|routine|api|use|usage|only|constructor))*"
@@ -42,13 +45,16 @@ _LABEL = re.compile(
     rf"|beta|property|constructor|initiali[sz]er){_KIND}\W*",
     re.IGNORECASE,
 )
-_LABEL_PREFIX = re.compile(rf"(?:\w+ )?(?:internal|private|helper){_KIND}: *", re.IGNORECASE)
+_SIGN = re.compile(r"\A(?:[+#/!>|=~*-]+ +|\[[A-Z]+\] *)+")
+_LABEL_PREFIX = re.compile(rf"\A(?:\w+ )?(?:internal|private|helper){_KIND}: *", re.IGNORECASE)
 
 _MARKUP: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"!?\[([^\[\]]+)\]\((?:https?:|#|/|\.)[^()\s]*\)"), r"\1"),  # Markdown: [text](https://…)
     (re.compile(r"\s?\[[\w#*]+\]_"), ""),  # footnotes and citations: [1]_
     (re.compile(r"(?::[\w+.-]+){1,2}:`~(?:[^`<>]*\.)?([^`<>.]+)`"), r"\1"),  # :class:`~package.Name`
     (re.compile(r"(?::[\w+.-]+){1,2}:`[!.]?([^`<>]+?)(?:\s*<[^`<>]*>)?`"), r"\1"),  # :func:`name`, :ref:`text <target>`
+    (re.compile(r"\[`~(?:[^`<>]*\.)?([^`<>.]+)`\]"), r"\1"),  # [`~package.Name`]
+    (re.compile(r"\[`([^`]+)`\]"), r"\1"),  # [`Name`]
     (re.compile(r"`([^`<>]+?)\s*<[^`<>]*>`__?"), r"\1"),  # `text <https://…>`_
     (re.compile(r"``([^`]+)``"), r"\1"),  # ``literal``
     (re.compile(r"`([^`']+)`(?:__?(?!\w))?"), r"\1"),  # `name`, `reference`_
@@ -64,8 +70,8 @@ _PLAIN_WORD = re.compile(r"(?<!\S)[\"'(]*(?:[^\W\d_][\w'’/-]*\w|[aA](?= [^\W\d
 
 
 _UNINFORMATIVE = re.compile(
-    r"deprecated\b.*"
-    r"|(?:to ?do|fixme|xxx|tbd|not documented|undocumented|not (?:yet )?implemented)\b.*"
+    r"\W*deprecated\b.*"
+    r"|\W*(?:to ?do|fixme|xxx|tbd|not documented|undocumented|not (?:yet )?implemented)\b.*"
     r"|(?:see|refer to) (?!if\b|whether\b).*"
     r"|(?:overrid\w+|overload\w*|extend\w*|implement\w*|inherit\w*|same as|like|as)\b.{0,40}"
     r"\b(?:base|parent|super\w*|abstract|interface|underlying|original)\b.{0,20}"
@@ -76,6 +82,7 @@ _UNINFORMATIVE = re.compile(
     r"|.{0,20}\bmethod\W{1,3}(?:which|that|to be)\b.{0,20}\b(?:inherit|overrid|overwrit)\w*.{0,20}",
     re.IGNORECASE,
 )
+_UNFINISHED = re.compile(r".*\b(?:an|the|and|or|by|where|because|one of|used to)")
 _DEFINITION = re.compile(r"\S+ (?::|=|:=|::=) .*")
 
 
@@ -91,8 +98,12 @@ def unusable(sentence: str) -> str | None:
         return "fewer than three words"
     if len(sentence.split()) > LONGEST_SENTENCE:
         return f"more than {LONGEST_SENTENCE} words"
+    if not sentence.isprintable():
+        return "characters that nobody types"
     if _DEFINITION.fullmatch(sentence) or _UNINFORMATIVE.fullmatch(sentence):
         return "says nothing of the function"
+    if _UNFINISHED.fullmatch(sentence):
+        return "breaks off"
     return None
 
 
@@ -166,7 +177,7 @@ def _after_call(text: str) -> str | None:
 def _prose(text: str) -> str:
     """The text up to the first list, field, section or doctest; the line under a leading heading is dropped."""
     lines: list[str] = []
-    for line in text.split("\n"):
+    for line in text.partition(">>>")[0].split("\n"):
         if _UNDERLINE.fullmatch(line):
             if len(lines) > 1:
                 return "\n".join(lines[:-1])
@@ -174,7 +185,7 @@ def _prose(text: str) -> str:
         elif _ASIDE.match(line) or _SECTION_LINE.fullmatch(line):
             break
         else:
-            lines.append(line.partition(">>>")[0])
+            lines.append(line)
     return "\n".join(lines)
 
 
@@ -187,25 +198,25 @@ def _without_markup(text: str) -> str:
 def _sentences(paragraph: str) -> Iterator[str]:
     start = 0
     for stop in _STOP.finditer(paragraph):
-        if _ends_sentence(paragraph, start, stop):
+        if _ends_sentence(paragraph, stop):
             yield _joined(paragraph[start : stop.end()])
             start = stop.end()
     if remainder := _joined(paragraph[start:]):
         yield remainder
 
 
-def _ends_sentence(paragraph: str, start: int, stop: re.Match[str]) -> bool:
+def _ends_sentence(paragraph: str, stop: re.Match[str]) -> bool:
     """Whether a stop closes a sentence: not after an abbreviation, and in front of a lower-case letter only after a word."""
-    gap, following = stop[1], paragraph[stop.end() : stop.end() + 1]
+    before, gap, following = paragraph[max(0, stop.start() - 12) : stop.start()], stop[1], paragraph[stop.end() :][:1]
     if not following:
         return True
-    if _ABBREVIATION.search(paragraph, start, stop.start()):
+    if _ABBREVIATION.search(before):
         return len(gap) > 1 and not following.islower()
     if following.islower() and gap == " ":
-        return paragraph[stop.start()] == "." and _WORD_BEFORE.search(paragraph, start, stop.start()) is not None
+        return paragraph[stop.start()] == "." and _WORD_BEFORE.search(before) is not None
     return True
 
 
 def _joined(sentence: str) -> str:
-    sentence = _LABEL_PREFIX.sub("", " ".join(sentence.split()), count=1).rstrip(" .:;,")
-    return _DANGLING.sub("", sentence)
+    bare = _LABEL_PREFIX.sub("", _SIGN.sub("", " ".join(sentence.split())))
+    return _DANGLING.sub("", bare.rstrip(" .:;,"))

@@ -12,11 +12,11 @@ import numpy as np
 
 from biencoder.data.tables import Row, Table
 from biencoder.data.values import ValueProblem, as_id, as_text, check_unicode, kind, metadata_of
-from biencoder.errors import DataError
+from biencoder.errors import ArgumentError, DataError
 from biencoder.records import Document
 
 ID_FIELDS = ("_id", "id", "doc_id", "docid")
-TITLE_FIELDS = ("title",)
+TITLE_FIELD = "title"
 TEXT_FIELDS = ("text", "contents", "content", "body", "passage")
 
 
@@ -34,11 +34,19 @@ class DocumentFields:
 
     Ids: ``_id``, ``id``, ``doc_id``, ``docid``. Titles: ``title``. Texts: ``text``, ``contents``, ``content``, ``body``,
     ``passage``. All other fields become metadata.
+
+    Raises:
+        ArgumentError: where one field is named for two things.
     """
 
     id: str | None = None
     title: str | None = None
     text: str | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in (self.id, self.title, self.text) if name is not None]
+        if len(set(given)) < len(given):
+            raise ArgumentError("id, title and text are three different fields; one name was given twice")
 
 
 class TableDocuments:
@@ -99,11 +107,12 @@ class TableDocuments:
         """Settle the names of the fields by the first row."""
         try:
             text = choose(row, self._fields.text, TEXT_FIELDS, what="text", option="text_field")
-            title = self._fields.title or next((name for name in TITLE_FIELDS if name != text), None)
-            if self._fields.title is not None and self._fields.title not in row:
-                choose(row, self._fields.title, (), what="title", option="title_field")
-            without_ids = self._fields.id is None and not self._need_ids and not row.keys() & set(ID_FIELDS)
-            identifier = None if without_ids else choose(row, self._fields.id, ID_FIELDS, what="id", option="id_field")
+            title = TITLE_FIELD if text != TITLE_FIELD else None
+            if self._fields.title is not None:
+                title = choose(row, self._fields.title, (), what="title")
+            identifier = None
+            if self._need_ids or self._fields.id is not None or row.keys() & set(ID_FIELDS):
+                identifier = choose(row, self._fields.id, ID_FIELDS, what="id")
         except ValueProblem as error:
             raise self.table.fault(number, str(error)) from error
         return DocumentFields(identifier, title, text)
@@ -231,5 +240,5 @@ def _row_id(row: Row, index: int) -> str:
 def _take(row: Row, name: str | None) -> Any:
     """Remove a field that every row must have."""
     if name not in row:
-        raise ValueProblem(f"the field {name!r} is missing; the fields here are {', '.join(map(repr, row)) or 'none'}")
+        raise ValueProblem(f"the field {name!r} is missing; every document needs it")
     return row.pop(name)

@@ -129,10 +129,10 @@ class PairReader:
     def _pair(self, row: Row) -> Pair:
         """Take a pair out of a row; what stays in the row was not read."""
         named = self._columns
-        query = as_text(row.pop(choose(row, named.query, QUERY_COLUMNS, what="query", option="query")), field="query")
+        query = as_text(row.pop(choose(row, named.query, QUERY_COLUMNS, what="query", option="PairColumns.query")), field="query")
         if not query or query.isspace():
             raise ValueProblem("the query is empty; give it a text or remove the row")
-        positive = choose(row, named.positive, POSITIVE_COLUMNS, what="document", option="positive")
+        positive = choose(row, named.positive, POSITIVE_COLUMNS, what="document", option="PairColumns.positive")
         positives = self._texts(row, positive)
         if not positives:
             raise ValueProblem("the document is empty; give it a text or remove the row")
@@ -274,7 +274,7 @@ def query_id(text: str) -> str:
     """The id of a query by its text.
 
     >>> query_id("what is it?")
-    'q'
+    'q0d501955d82e2d0dc2b5fa32'
     """
     return "q" + _digest(text)
 
@@ -283,7 +283,7 @@ def document_id(text: str) -> str:
     """The id of a document by its text.
 
     >>> document_id("what is it?")
-    'd'
+    'd0d501955d82e2d0dc2b5fa32'
     """
     return "d" + _digest(text)
 

@@ -105,25 +105,25 @@ def find_python_files(roots: Sequence[Path]) -> tuple[list[PythonFile], Counter[
         else:
             real.add(target)
             taken[file.name] = file
-    return sorted(taken.values()), skipped
+    return sorted(taken.values()), +skipped
 
 
 def _walk(root: Path, skipped: Counter[str]) -> Iterator[PythonFile]:
     if not root.is_dir():
         raise DataError("is not a folder", path=root, hint="give folders that hold Python modules and packages")
-    reasons: dict[str, str | None] = {}
+    reasons: dict[Path, str | None] = {}
 
     def unreadable(_: OSError) -> None:
         skipped[UNREADABLE_FOLDER] += 1
 
-    for folder, folders, names in os.walk(root, onerror=unreadable):
+    for place, folders, names in os.walk(root, onerror=unreadable):
+        folder = Path(place)
         folders.sort()
-        skipped[LINKED_FOLDER] += sum((Path(folder) / name).is_symlink() for name in folders)
-        inherited = reasons.get(str(Path(folder).parent))
-        reason = reasons[folder] = None if Path(folder) == root else inherited or _folder_reason(Path(folder), names)
+        skipped[LINKED_FOLDER] += sum((folder / name).is_symlink() for name in folders)
+        reasons[folder] = None if folder == root else reasons[folder.parent] or _folder_reason(folder, names)
         for name in sorted(name for name in names if name.endswith(".py")):
-            path = Path(folder) / name
-            if why := reason or _file_reason(path):
+            path = folder / name
+            if why := reasons[folder] or _file_reason(path):
                 skipped[why] += 1
             else:
                 yield PythonFile(path.relative_to(root).as_posix(), path)

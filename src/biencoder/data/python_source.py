@@ -28,13 +28,18 @@ from biencoder.data.python_candidates import Candidate, CandidateReader
 from biencoder.data.python_files import find_python_files, installed_packages, standard_library
 from biencoder.data.splits import draw, split_groups
 from biencoder.errors import ArgumentError, DataError
+from biencoder.progress import Progress
 from biencoder.records import Document, Judgement, Query
 
 if TYPE_CHECKING:
     from biencoder.data.collection import Collection
 
 RESEMBLANCE = 0.7
-"""Functions of two files whose shingles have this Jaccard index or more tie the files to one split."""
+"""Functions of two files whose shingles have this Jaccard index or more tie the files to one split.
+
+The pairs found at 0.7 in the standard library are real copies (bz2 and lzma, ntpath and posixpath, distutils and shutil);
+lower, short methods begin to match that only look alike. The largest group then holds a tenth of the queries there, a fifth
+with 300 installed packages, and goes to train."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +91,11 @@ def python_collection(
     roots: Sequence[Path] | None = None,
     limit: int | None = None,
     undocumented: bool = False,
+    progress: Progress | None = None,
 ) -> Collection:
     """The collection of `read_python_source`, which takes the same arguments and tells as well what was left out."""
     return read_python_source(
-        site_packages=site_packages, seed=seed, roots=roots, limit=limit, undocumented=undocumented
+        site_packages=site_packages, seed=seed, roots=roots, limit=limit, undocumented=undocumented, progress=progress
     ).collection
 
 
@@ -100,6 +106,7 @@ def read_python_source(
     roots: Sequence[Path] | None = None,
     limit: int | None = None,
     undocumented: bool = False,
+    progress: Progress | None = None,
 ) -> PythonSource:
     """Read functions and their docstrings into documents, queries and judgements by split.
 
@@ -112,18 +119,29 @@ def read_python_source(
         limit: at most this many documents with a query, from whole files drawn at random.
         undocumented: also keep the functions that have no usable docstring, as documents that answer no query: who
             searches a code base wants to find them too, but they cost time and train nothing.
+        progress: is told how many files are read.
 
     Raises:
         ArgumentError: where ``limit`` is below 1.
-        DataError: where a root is not a folder, or holds too few documented functions for three splits.
+        DataError: where a root is not a folder, or the roots hold too few documented functions for three splits.
+
+    >>> import asyncio
+    >>> source = read_python_source(roots=[Path(asyncio.__file__).parent])
+    >>> next(document.title for document in source.documents if document.metadata["name"] == "Lock.acquire")
+    'locks.Lock'
+    >>> source.files - sum(source.skipped_files.values()) == len(list(Path(asyncio.__file__).parent.glob("*.py")))
+    True
     """
     if limit is not None and limit < 1:
         raise ArgumentError(f"limit is {limit}; it must be at least 1")
-    folders = [standard_library()] if roots is None else list(roots)
+    folders = [standard_library()] if roots is None else [Path(root) for root in roots]
     files, passed_over = find_python_files(folders + (installed_packages() if site_packages else []))
     reader = CandidateReader(limit=limit, undocumented=undocumented)
-    for file in files if limit is None else sorted(files, key=lambda file: draw(seed, file.name)):
+    drawn = files if limit is None else sorted(files, key=lambda file: draw(seed, file.name))
+    for done, file in enumerate(drawn, start=1):
         reader.read(file)
+        if progress is not None:
+            progress("reading", done, len(drawn))
     candidates = reader.finish()
     if not any(candidate.sentence for candidate in candidates):
         raise DataError("no function with a usable docstring", path=", ".join(map(str, folders)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import statistics
 from collections.abc import Mapping
 
 from biencoder.errors import DataError
@@ -19,7 +18,7 @@ def split_groups(sizes: Mapping[str, int], *, seed: int = 0) -> dict[str, str]:
     """Assign whole groups to ``train``, ``dev`` and ``test``, in an order drawn from the seed and the groups' names.
 
     Neither the order of the mapping nor anything of the machine has a say, and a new group moves few of the others.
-    Groups above ``LARGEST_SHARE`` (and above the median, as few groups are all large) go to train.
+    Groups above ``LARGEST_SHARE`` go to train, unless they are no larger than the mean: of few groups all are large.
 
     Args:
         sizes: for each group's name, how many queries it holds.
@@ -36,14 +35,14 @@ def split_groups(sizes: Mapping[str, int], *, seed: int = 0) -> dict[str, str]:
     [80, 8, 12]
     """
     total = sum(sizes.values())
-    large = max(total * LARGEST_SHARE, statistics.median(sizes.values())) if sizes else 0
+    large = max(total * LARGEST_SHARE, total / max(len(sizes), 1))
     splits = dict.fromkeys(sizes, "train")
-    waiting = iter(sorted((name for name in sizes if sizes[name] <= large), key=lambda name: draw(seed, name)))
-    for split, share in SHARES.items():
-        filled = 0
-        while filled < share * total - 1e-9 and (name := next(waiting, None)) is not None:
+    filled = dict.fromkeys(SHARES, 0.0)
+    for name in sorted((name for name in sizes if sizes[name] <= large), key=lambda name: draw(seed, name)):
+        split = min(SHARES, key=lambda held: filled[held])
+        if filled[split] < 1 - 1e-9:
             splits[name] = split
-            filled += sizes[name]
+            filled[split] += sizes[name] / (SHARES[split] * total)
     if missing := {"train", *SHARES}.difference(splits.values()):
         raise DataError(
             f"{len(sizes)} groups of files hold {total} queries, too few for a {min(missing)} split",

@@ -48,7 +48,7 @@ class Table(ABC):
         rows = self._rows()
         first = next(rows, None)
         if first is None:
-            raise DataError("there are no rows in it", path=self.path, hint="at least one is needed")
+            raise DataError("empty: it holds no rows", path=self.path, hint="at least one is needed")
         yield first
         yield from rows
 
@@ -82,8 +82,10 @@ class JsonTable(Table):
                     check_unicode(row)
             except ValueProblem as error:
                 raise self.fault(number, str(error)) from error
-            except (ValueError, RecursionError) as error:
+            except (json.JSONDecodeError, RecursionError) as error:
                 raise self.fault(number, f"not JSON: {one_line(error)}", "expected one JSON object a line") from error
+            except ValueError as error:
+                raise self.fault(number, "a number of more digits than can be read", "write it as a string") from error
             if type(row) is not dict:
                 raise self.fault(number, f"found {kind(row)}", "expected one JSON object a line")
             yield number, row
@@ -140,7 +142,7 @@ class CsvTable(Table):
                 start = reader.line_num + 1
         except csv.Error as error:
             hint = 'a field that holds quotes, separators or line ends must stand in quotes, its own quotes doubled ("")'
-            raise self.fault(start, f"not a row of separated values ({error})", hint) from error
+            raise self.fault(start, f"not a row of separated values ({str(error).partition(' - ')[0]})", hint) from error
 
 
 class ParquetTable(Table):

@@ -64,6 +64,7 @@ def compare(
     *,
     measure: str,
     test: Test = "randomisation",
+    permutations: int = 10_000,
     resamples: int = 10_000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -75,7 +76,8 @@ def compare(
         b: the second.
         measure: one that both evaluated, in the user's notation.
         test: the paired randomisation test or the paired t test.
-        resamples: draws of the randomisation test and of the bootstrap interval, each.
+        permutations: random signs of the randomisation test.
+        resamples: of the bootstrap interval.
         confidence: of the interval.
         seed: of everything random.
 
@@ -107,9 +109,9 @@ def compare(
         wins=int((differences > 0).sum()),
         ties=int((differences == 0).sum()),
         losses=int((differences < 0).sum()),
-        p_value=randomisation_test(differences, permutations=resamples, seed=seed) if randomised else t_test(differences),
+        p_value=randomisation_test(differences, permutations=permutations, seed=seed) if randomised else t_test(differences),
         test=test,
-        permutations=resamples if randomised else 0,
+        permutations=permutations if randomised else 0,
         interval=bootstrap_interval(differences, confidence=confidence, resamples=resamples, seed=seed),
         confidence=confidence,
     )

@@ -15,10 +15,10 @@
 Letter case does not matter. Parameters are ir-measures' own: `Recall(rel=2)@100` counts grades of 2 and above as relevant,
 `nDCG(judged_only=True)@10` leaves out documents that nobody judged, `nDCG(gains={2: 3, 3: 7})@10` maps grades to gains.
 
-Decisions, all of them those of trec_eval:
+Decisions, those of trec_eval but for grades below 0, which it has special meanings for:
 
 - The gain of nDCG is the grade itself (linear); exponential gains are written with ``gains`` as above.
-- A grade of 0 or less is not relevant and gains nothing.
+- A grade of 0 or less is judged, not relevant, and gains nothing.
 - A judged query without hits counts as 0, and so does one without a relevant document.
 - Without a cutoff the first 1,000 hits count.
 """
@@ -264,12 +264,15 @@ def _numbered(
 
     The providers sort by score again, trec_eval in single precision, each breaking ties its own way, and hand ids to C code
     as they are. Whole numbers counted down from the ranking's length leave no ties, and ranks as ids no hostile ones.
+    Grades below 0 become 0: where a query has no others, trec_eval reads outside its arrays and crashes or never returns.
     """
     grades: dict[str, dict[str, int]] = {}
     scores: dict[str, dict[str, float]] = {}
     for number, query in enumerate(block):
         ranks = {document: str(rank) for rank, document in enumerate(rankings[query])}
         judged = enumerate(judgements[query].items())
-        grades[str(number)] = {ranks.get(document, f"absent {place}"): int(grade) for place, (document, grade) in judged}
+        grades[str(number)] = {
+            ranks.get(document, f"absent {place}"): max(int(grade), 0) for place, (document, grade) in judged
+        }
         scores[str(number)] = {rank: float(len(ranks) - place) for place, rank in enumerate(ranks.values())}
     return grades, scores

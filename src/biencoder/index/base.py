@@ -158,7 +158,8 @@ class VectorIndex(ABC):
             raise ArgumentError(f"queries have shape {found.shape}; (n, {self.dimension}) was expected")
         if not np.issubdtype(found.dtype, np.floating):
             raise ArgumentError(f"queries are {found.dtype}; floating-point numbers were expected")
-        vectors = np.ascontiguousarray(found, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, and is refused below
+            vectors = np.ascontiguousarray(found, dtype=np.float32)
         if not np.isfinite(vectors).all():
             raise ArgumentError("a query vector is not finite: it holds NaN or infinity")
         return vectors

@@ -75,11 +75,18 @@ class HnswIndex(VectorIndex):
         _limit_threads()
         effort = faiss.SearchParametersHNSW()  # type: ignore[attr-defined] # missing in FAISS's stubs
         effort.efSearch = max(parameters["ef_search"], k)
-        scores, rows = self._graph.search(queries, k, params=effort)
+        # All candidates that the walk has met are taken, so that of equal scores at the cut the lower row is kept.
+        scores, rows = self._graph.search(queries, min(effort.efSearch, len(self)), params=effort)
+        order = np.lexsort((rows, -scores), axis=1)[:, :k]
+        scores, rows = np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
         # A graph over many equal vectors falls apart, and a walk through it can end with too few: then look at all of them.
         short = np.flatnonzero((rows < 0).any(axis=1))
         if len(short):
-            scores[short], rows[short] = self._graph.storage.search(queries[short], k)
+            scores[short], rows[short] = self._look_at_all(queries[short], k)
+        return scores, rows
+
+    def _look_at_all(self, queries: FloatArray, k: int) -> tuple[FloatArray, RowArray]:
+        scores, rows = self._graph.storage.search(queries, k)
         order = np.lexsort((rows, -scores), axis=1)
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
 

@@ -6,7 +6,7 @@ from biencoder.search.building import build_index
 from biencoder.search.encoding import Encoded, encode
 from biencoder.search.fusion import reciprocal_rank_fusion
 from biencoder.search.keywords import KeywordOptions, KeywordSearcher
-from biencoder.search.model import Model, Progress
+from biencoder.search.model import Model
 from biencoder.search.searcher import Searcher
 
 __all__ = [
@@ -14,7 +14,6 @@ __all__ = [
     "KeywordOptions",
     "KeywordSearcher",
     "Model",
-    "Progress",
     "Searcher",
     "build_index",
     "encode",

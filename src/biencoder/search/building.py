@@ -8,26 +8,28 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
-import biencoder
 from biencoder.data.passages import PassageOptions
 from biencoder.errors import ArgumentError
 from biencoder.index.base import VectorIndex
 from biencoder.index.engines import Choice, EngineOptions, choose_engine, engine_class
 from biencoder.index.manifest import KIND, IndexManifest
+from biencoder.progress import Progress
 from biencoder.records import Document
 from biencoder.search.documents import DocumentStore, write_documents
 from biencoder.search.encoding import encode
 from biencoder.search.keywords import FOLDER as KEYWORDS
 from biencoder.search.keywords import KeywordIndex
-from biencoder.search.model import Model, Progress, metric_of
+from biencoder.search.model import Model, metric_of
 from biencoder.search.searcher import ENGINE, MODEL, Searcher
 from biencoder.search.vectors import OWNERS, VectorsFolder
 from biencoder.storage.folder import check_replaceable, explain_os_errors, flush_tree, locked, put_in_place
@@ -76,14 +78,15 @@ def build_index(
         new = work / "index"
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
-        builder = _Builder(model, work, new, progress or Progress())
-        builder.write_documents(documents)
-        builder.take_vectors(None if vectors is None else Path(vectors), passages)
-        if keywords:
-            builder.write_keywords()
-        builder.write_model()
-        builder.write_engine(wanted)
-        flush_tree(new)
+        with _swept(work, new):
+            builder = _Builder(model, work, new, progress or Progress())
+            builder.write_documents(documents)
+            builder.take_vectors(None if vectors is None else Path(vectors), passages)
+            if keywords:
+                builder.write_keywords()
+            builder.write_model()
+            builder.write_engine(wanted)
+            flush_tree(new)
         put_in_place(new, target)
         shutil.rmtree(work, ignore_errors=True)
     return Searcher.open(target, model=model)
@@ -166,11 +169,24 @@ class _Builder:
             identity=replace(self.identity, execution=self.vectors.manifest.identity.execution),
             corpus=self.corpus,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            biencoder=biencoder.__version__,
+            biencoder=version("biencoder"),
             parameters=engine.parameters,
             keywords=(self.new / KEYWORDS).exists(),
             passages=self.vectors.manifest.passages,
         ).write(self.new)
+
+
+@contextmanager
+def _swept(work: Path, new: Path) -> Iterator[None]:
+    """Where the block fails, keep the vectors that the next call can go on with, and nothing else."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(work / MODEL, ignore_errors=True)
+        if not any(work.iterdir()):
+            work.rmdir()
+        raise
 
 
 class _Counter:

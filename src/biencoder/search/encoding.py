@@ -25,10 +25,11 @@ import numpy as np
 
 from biencoder.data.passages import PassageOptions, split_document
 from biencoder.errors import ArgumentError, ModelError, StorageError
+from biencoder.progress import Progress
 from biencoder.records import Document
 from biencoder.scoring import FloatArray
 from biencoder.search.documents import CorpusDigest
-from biencoder.search.model import Model, Progress, metric_of
+from biencoder.search.model import Model, metric_of
 from biencoder.search.vectors import KIND, OWNERS, VectorsFolder, VectorsManifest
 from biencoder.storage.folder import check_replaceable, explain_os_errors, flush_tree, locked, put_in_place
 from biencoder.storage.lines import LineWriter

@@ -11,16 +11,6 @@ from biencoder.index.base import Metric
 from biencoder.scoring import FloatArray
 
 
-class Progress:
-    """What a long task tells its user. This one shows nothing; override what you want to show."""
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        """Is told the stage (``documents``, ``encoding``, ``keywords``, ``graph``), how much is done and how much there is."""
-
-    def say(self, message: str) -> None:
-        """Is told, in one line, what is reused, resumed or begun again, and which engine was chosen."""
-
-
 class Model(Protocol):
     """Two towers: texts in, vectors out."""
 

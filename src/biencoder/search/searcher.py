@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from biencoder.data.passages import best_per_document
-from biencoder.errors import ArgumentError
+from biencoder.errors import ArgumentError, CorruptError
 from biencoder.index.base import VectorIndex
 from biencoder.index.engines import engine_class
 from biencoder.index.exact import ExactIndex
@@ -101,10 +101,16 @@ class Searcher:
             model = BiEncoder.load(folder / MODEL, precision=precision)
         model.identity.check_documents(manifest.identity, what=str(folder))
         index = engine_class(manifest.engine).load(folder / ENGINE, metric=manifest.metric, parameters=manifest.parameters)
+        documents = DocumentStore(folder)
+        if (len(index), len(documents)) != (manifest.vectors, manifest.count):
+            raise CorruptError(
+                f"{folder} holds {len(index)} vectors of {len(documents)} documents; its manifest says "
+                f"{manifest.vectors} of {manifest.count}: build the index again"
+            )
         return cls(
             model,
             index,
-            DocumentStore(folder),
+            documents,
             owners=open_owners(folder) if (folder / OWNERS).exists() else None,
             keywords=KeywordIndex.load(folder / KEYWORDS) if manifest.keywords else None,
             path=folder,

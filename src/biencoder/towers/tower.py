@@ -188,11 +188,9 @@ class Tower(nn.Module):
         rows = self.tokenise(unique)
         batches = length_sorted_batches([len(row) for row in rows], token_budget=token_budget)
         vectors = torch.cat([self(*self.collate([rows[position] for position in batch])) for batch in batches])
-        order = torch.empty(len(unique), dtype=torch.long, device=vectors.device)
-        order[torch.tensor([position for batch in batches for position in batch], device=vectors.device)] = torch.arange(
-            len(unique), device=vectors.device
-        )
-        return vectors[order[torch.tensor(positions, device=vectors.device)]]
+        place = {position: number for number, position in enumerate(position for batch in batches for position in batch)}
+        wanted = torch.tensor([place[position] for position in positions], device=vectors.device)
+        return vectors.index_select(0, wanted)
 
     def encode(
         self, texts: Sequence[str], *, precision: Precision = Precision.EXACT, token_budget: int = TOKEN_BUDGET

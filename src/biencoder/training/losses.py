@@ -12,8 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from biencoder.errors import ArgumentError
-
 
 @dataclass(frozen=True, slots=True)
 class Targets:
@@ -32,6 +30,11 @@ class Targets:
     ignored: Tensor
     ignored_queries: Tensor
     explicit: Tensor
+
+    def to(self, device: torch.device) -> Targets:
+        """The same on another device."""
+        moved = (tensor.to(device) for tensor in (self.columns, self.ignored, self.ignored_queries, self.explicit))
+        return Targets(*moved)
 
 
 def info_nce(queries: Tensor, documents: Tensor, targets: Targets, *, temperature: float, symmetric: bool = False) -> Tensor:
@@ -90,17 +93,3 @@ def triplet(queries: Tensor, documents: Tensor, targets: Targets, *, margin: flo
     if not bool(with_negative.any()):
         return scores.sum() * 0
     return functional.relu(margin - positives + hardest)[with_negative].mean()
-
-
-def check_temperature(temperature: float) -> None:
-    """Refuse a temperature that cannot divide.
-
-    Raises:
-        ArgumentError: where it is not positive.
-
-    >>> check_temperature(0)
-    Traceback (most recent call last):
-    biencoder.errors.ArgumentError: temperature is 0; it must be positive (0.01 to 0.1 for unit vectors)
-    """
-    if not temperature > 0:
-        raise ArgumentError(f"temperature is {temperature}; it must be positive (0.01 to 0.1 for unit vectors)")

@@ -1,0 +1,88 @@
+"""Configuration: TOML files and ``key=value`` settings over typed defaults; an unknown key names the nearest valid one."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from biencoder.errors import ArgumentError
+
+Options = TypeVar("Options", bound=BaseModel)
+
+
+def configure(kind: type[Options], *, file: Path | None = None, settings: Sequence[str] = ()) -> Options:
+    """Options from their defaults, then a TOML file, then settings, each over the one before.
+
+    Args:
+        kind: the typed object.
+        file: TOML, with tables where the object has objects inside.
+        settings: such as ``training.epochs=2``; values are read as TOML, and as plain text where they are none.
+
+    Raises:
+        ArgumentError: for a key that is unknown (naming the nearest valid one) or a value that cannot be used.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ArgumentError(f"{file} cannot be read as TOML ({error})") from error
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise ArgumentError(f"--set {setting}: key=value was expected, such as training.epochs=2")
+        _put(values, key.strip().split("."), _value(text.strip()))
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ArgumentError(_explain(error, kind, file)) from None
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """A hint with the valid names, the nearest first.
+
+    >>> nearest("trian", ["dev", "train"])
+    "; did you mean 'train'? there are: dev, train"
+    """
+    names = list(valid)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else ";"
+    return f"{hint} there are: {', '.join(names)}" if names else ""
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _put(values: dict[str, Any], path: list[str], value: Any) -> None:
+    for key in path[:-1]:
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise ArgumentError(f"--set {'.'.join(path)}: {key} is a single value, not a table")
+    values[path[-1]] = value
+
+
+def _explain(error: ValidationError, kind: type[BaseModel], file: Path | None) -> str:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    key, where = ".".join(path), f"{file}: " if file else ""
+    if first["type"] == "extra_forbidden":
+        fields = _fields_at(kind, path[:-1])
+        return f"{where}the key {key!r} is unknown" + nearest(path[-1], fields)
+    return f"{where}{key} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+
+
+def _fields_at(kind: type[BaseModel], path: list[str]) -> list[str]:
+    for part in path:
+        inner = kind.model_fields[part].annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            kind = inner
+    return list(kind.model_fields)

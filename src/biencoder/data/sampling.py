@@ -1,0 +1,54 @@
+"""A small collection out of a large one, for decisions that are taken often."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+
+from biencoder.data.collection import Collection
+from biencoder.records import Document, Judgement
+
+
+def sample(collection: Collection, split: str, *, queries: int, documents: int, seed: int) -> Collection:
+    """Some queries of a split, all documents judged for them, and others at random.
+
+    Measures over the sample are higher than over the whole, since it has fewer wrong documents, but rank models alike. Which
+    queries and documents are drawn depends on the seed and their ids alone.
+
+    Args:
+        collection: streamed once; the sampled documents are held in memory.
+        split: whose queries.
+        queries: at most so many.
+        documents: so many in all, where the corpus has them; more only where more are judged.
+        seed: of the draw.
+
+    Raises:
+        DataError: where there is no such split.
+
+    >>> from biencoder.records import Query
+    >>> corpus = [Document(f"d{number}", f"text {number}") for number in range(9)]
+    >>> whole = Collection(documents=corpus, queries=[Query("q", "x")], judgements={"dev": [Judgement("q", "d7")]})
+    >>> small = sample(whole, "dev", queries=5, documents=3, seed=0)
+    >>> len(small.documents), "d7" in {document.id for document in small.documents}
+    (3, True)
+    """
+    chosen = heapq.nsmallest(queries, collection.queries(split), key=lambda query: _draw(seed, query.id))
+    kept = {query.id for query in chosen}
+    grades = {query: judged for query, judged in collection.judgements(split).items() if query in kept}
+    needed = {document for judged in grades.values() for document in judged}
+    others = heapq.nsmallest(
+        max(0, documents - len(needed)),
+        (document for document in collection.documents if document.id not in needed),
+        key=lambda document: _draw(seed, document.id),
+    )
+    drawn = {document.id for document in others} | needed
+    judgements = [Judgement(query, document, grade) for query, judged in grades.items() for document, grade in judged.items()]
+    return Collection(
+        documents=[document for document in collection.documents if document.id in drawn],
+        queries=[query for query in collection.queries(split) if query.id in kept],
+        judgements={split: judgements},
+    )
+
+
+def _draw(seed: int, name: str) -> bytes:
+    return hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogatepass")).digest()
