@@ -97,8 +97,8 @@ def fit(
         task = _task(collection, resolved)
         _write_examples(folder / "examples.jsonl", task.examples)
         result = _train(model, task, resolved, folder, told)
-        model.save(folder / "model")
         _finish(folder, task, result, resolved, told)
+        model.save(folder / "model")  # last: with it, the run is finished
     return model
 
 

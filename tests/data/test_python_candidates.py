@@ -110,7 +110,7 @@ def test_a_file_that_cannot_be_read_is_counted(tmp_path: Path) -> None:
 
 
 def test_what_overwhelms_the_parser_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def overwhelmed(source: str) -> list[object]:
+    def overwhelmed(_: str) -> list[object]:
         raise RecursionError("too deep")
 
     monkeypatch.setattr(python_candidates, "python_functions", overwhelmed)

@@ -191,7 +191,7 @@ def test_progress_is_told(tmp_path: Path) -> None:
 
     class Recorder(Progress):
         def __call__(self, stage: str, done: int, total: int, facts: str = "") -> None:
-            told.append((stage, done, total))
+            told.append((stage + facts, done, total))
 
     read_python_source(roots=[tmp_path], progress=Recorder())
     assert told == [("reading", done, 20) for done in range(1, 21)]

@@ -92,19 +92,15 @@ def unusable(sentence: str) -> str | None:
     >>> unusable("Return the longest common prefix"), unusable("Lock it"), unusable("See the base class")
     (None, 'fewer than three words', 'says nothing of the function')
     """
-    if not sentence:
-        return "no sentence"
-    if plain_words(sentence) < 3:
-        return "fewer than three words"
-    if len(sentence.split()) > LONGEST_SENTENCE:
-        return f"more than {LONGEST_SENTENCE} words"
-    if not sentence.isprintable():
-        return "characters that nobody types"
-    if _DEFINITION.fullmatch(sentence) or _UNINFORMATIVE.fullmatch(sentence):
-        return "says nothing of the function"
-    if _UNFINISHED.fullmatch(sentence):
-        return "breaks off"
-    return None
+    faults = {
+        "no sentence": not sentence,
+        "fewer than three words": plain_words(sentence) < 3,
+        f"more than {LONGEST_SENTENCE} words": len(sentence.split()) > LONGEST_SENTENCE,
+        "characters that nobody types": not sentence.isprintable(),
+        "says nothing of the function": _DEFINITION.fullmatch(sentence) or _UNINFORMATIVE.fullmatch(sentence),
+        "breaks off": _UNFINISHED.fullmatch(sentence),
+    }
+    return next((reason for reason, fault in faults.items() if fault), None)
 
 
 def plain_words(sentence: str) -> int:
@@ -133,7 +129,7 @@ def first_sentence(docstring: str) -> str:
     prose = _prose(_without_signature(inspect.cleandoc(docstring[:DOCSTRING_LIMIT])))
     for paragraph in re.split(r"\n\s*\n", prose):
         for sentence in _sentences(_without_markup(paragraph)):
-            if not _LABEL.fullmatch(sentence):
+            if sentence and not _LABEL.fullmatch(sentence):
                 return sentence
     return ""
 
@@ -179,7 +175,8 @@ def _prose(text: str) -> str:
     lines: list[str] = []
     for line in text.partition(">>>")[0].split("\n"):
         if _UNDERLINE.fullmatch(line):
-            if len(lines) > 1:
+            titles = [title for title in lines if title.strip()]
+            if len(titles) > 1 or (titles and _SECTION_LINE.fullmatch(f"{titles[0]}:")):
                 return "\n".join(lines[:-1])
             lines.append("")
         elif _ASIDE.match(line) or _SECTION_LINE.fullmatch(line):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Mapping
 
 from biencoder.data.contents import Contents, Grades
+from biencoder.data.near_duplicates import connected
+from biencoder.data.splits import draw
+from biencoder.data.values import ValueProblem, as_split
 from biencoder.errors import ArgumentError
 from biencoder.records import Query
 
@@ -21,6 +23,10 @@ def hold_out(contents: Contents, *, share: float, seed: int, into: str, source: 
     """
     if not 0 < share < 1:
         raise ArgumentError(f"share is {share}; it must lie between 0 and 1")
+    try:
+        into = as_split(into)
+    except ValueProblem as error:
+        raise ArgumentError(str(error)) from error
     if into in contents.grades:
         raise ArgumentError(f"the split {into!r} is there already; choose another name for what is held out")
     grades = contents.grades[source]
@@ -47,31 +53,22 @@ def groups_of(grades: Grades, queries: Mapping[str, Query]) -> list[list[str]]:
     >>> groups_of({"a": {"1": 1, "2": 1}, "b": {"3": 1, "1": 0}, "c": {"2": 1}}, {n: Query(n, n) for n in "abc"})
     [['a', 'c'], ['b']]
     """
-    leader: dict[Hashable, Hashable] = {}
-
-    def find(node: Hashable) -> Hashable:
-        while leader.setdefault(node, node) != node:
-            leader[node] = node = leader[leader[node]]
-        return node
-
-    for query, judged in grades.items():
-        links: Iterable[Hashable] = [("document", document) for document, grade in judged.items() if grade > 0]
-        for link in (*links, ("text", " ".join(queries[query].text.lower().split()))):
-            leader[find(link)] = find(("query", query))
-    groups: dict[Hashable, list[str]] = {}
-    for query in grades:
-        groups.setdefault(find(("query", query)), []).append(query)
+    holders: dict[tuple[str, str], int] = {}
+    pairs: list[tuple[int, int]] = []
+    for place, (query, judged) in enumerate(grades.items()):
+        links = [("text", " ".join(queries[query].text.lower().split()))]
+        links += [("document", document) for document, grade in judged.items() if grade > 0]
+        pairs += [(place, holders.setdefault(link, place)) for link in links]
+    groups: dict[int, list[str]] = {}
+    for query, root in zip(grades, connected(len(grades), pairs), strict=True):
+        groups.setdefault(root, []).append(query)
     return list(groups.values())
 
 
 def _choose(groups: list[list[str]], *, wanted: int, seed: int) -> set[str]:
     """Take groups in an order drawn by the seed, as long as they fit."""
-
-    def draw(group: list[str]) -> bytes:
-        return hashlib.blake2b(f"{seed}\0{min(group)}".encode()).digest()
-
     chosen: set[str] = set()
-    for group in sorted(groups, key=draw):
+    for group in sorted(groups, key=lambda group: draw(seed, min(group))):
         if len(chosen) + len(group) <= wanted:
             chosen.update(group)
     return chosen

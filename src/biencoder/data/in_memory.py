@@ -7,6 +7,7 @@ from functools import partial
 
 from biencoder.data.contents import Contents, Grades
 from biencoder.data.documents import Documents, check_corpus, check_document
+from biencoder.data.judgements import as_grade
 from biencoder.data.queries import check_query
 from biencoder.data.values import ValueProblem, as_split
 from biencoder.errors import ArgumentError, DataError
@@ -72,10 +73,14 @@ def _grades(split: str, judgements: Iterable[Judgement], queries: Mapping[str, Q
     for judgement in judgements:
         if judgement.query_id not in queries:
             raise DataError(f"the query {judgement.query_id!r} is judged in {split!r}, but not among the queries; add it")
-        before = grades.setdefault(judgement.query_id, {}).setdefault(judgement.document_id, judgement.grade)
-        if before != judgement.grade:
+        try:
+            grade = as_grade(judgement.grade, field="grade")
+        except ValueProblem as error:
+            raise DataError(str(error)) from error
+        before = grades.setdefault(judgement.query_id, {}).setdefault(judgement.document_id, grade)
+        if before != grade:
             pair = f"query {judgement.query_id!r} and document {judgement.document_id!r}"
-            raise DataError(f"{pair} are judged both {before} and {judgement.grade} in {split!r}; keep one of the two")
+            raise DataError(f"{pair} are judged both {before} and {grade} in {split!r}; keep one of the two")
     if not grades:
         raise DataError(f"the split {split!r} has no judgements; add some or leave it out")
     return grades

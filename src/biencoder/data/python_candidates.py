@@ -114,7 +114,8 @@ class CandidateReader:
         formulas = {question for question, count in answers.items() if question and count > MOST_ANSWERS}
         if self._undocumented:
             return [replace(one, sentence="") if one.question in formulas else one for one in found]
-        self.skipped_functions.update({FORMULA: sum(answers[question] for question in formulas)})
+        for question in formulas:
+            self.skipped_functions[FORMULA] += answers[question]
         return [candidate for candidate in found if candidate.question not in formulas]
 
     def _without_copies(self, candidates: Iterable[Candidate]) -> list[Candidate]:

@@ -24,8 +24,8 @@ def read_queries(table: Table) -> dict[str, Query]:
     for number, row in table.rows():
         try:
             id_field = choose(row, None, ID_FIELDS, what="id")
-            identifier = as_id(row.pop(id_field), field=id_field)
             text_field = choose(row, None, TEXT_FIELDS, what="text")
+            identifier = as_id(row.pop(id_field), field=id_field)
             text = as_text(row.pop(text_field), field=text_field)
             check_not_blank(identifier, text)
             if identifier in queries:

@@ -18,7 +18,7 @@ def split_groups(sizes: Mapping[str, int], *, seed: int = 0) -> dict[str, str]:
     """Assign whole groups to ``train``, ``dev`` and ``test``, in an order drawn from the seed and the groups' names.
 
     Neither the order of the mapping nor anything of the machine has a say, and a new group moves few of the others.
-    Groups above ``LARGEST_SHARE`` go to train, unless they are no larger than the mean: of few groups all are large.
+    Groups above ``LARGEST_SHARE`` and above twice the mean go to train; the mean counts where there are few groups, all large.
 
     Args:
         sizes: for each group's name, how many queries it holds.
@@ -35,7 +35,7 @@ def split_groups(sizes: Mapping[str, int], *, seed: int = 0) -> dict[str, str]:
     [80, 8, 12]
     """
     total = sum(sizes.values())
-    large = max(total * LARGEST_SHARE, total / max(len(sizes), 1))
+    large = max(total * LARGEST_SHARE, 2 * total / max(len(sizes), 1))
     splits = dict.fromkeys(sizes, "train")
     filled = dict.fromkeys(SHARES, 0.0)
     for name in sorted((name for name in sizes if sizes[name] <= large), key=lambda name: draw(seed, name)):

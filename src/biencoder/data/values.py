@@ -135,6 +135,8 @@ def metadata_of(fields: Mapping[str, Any], *, convert: bool = False) -> Mapping[
     >>> metadata_of({"url": "u", "metadata": {"year": 2020}})
     {'url': 'u', 'year': 2020}
     """
+    if fields == {"metadata": {}}:
+        return {}
     outer = {name: as_metadata(value, field=name) if convert else value for name, value in fields.items()}
     inner = outer.get("metadata", {})
     if inner is not None and not isinstance(inner, dict):

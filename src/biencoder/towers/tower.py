@@ -44,6 +44,15 @@ _SHAPING_KEYS = (
     "norm_eps",
     "position_embedding_type",
     "rope_theta",
+    "rope_scaling",
+    "rope_parameters",
+    "layer_types",
+    "hidden_activation",
+    "feed_forward_proj",
+    "relative_attention_max_distance",
+    "pos_att_type",
+    "position_buckets",
+    "max_relative_positions",
     "local_attention",
     "global_attn_every_n_layers",
     "sliding_window",
@@ -116,6 +125,7 @@ class Tower(nn.Module):
         self.tokenizer = tokenizer
         self.settings = settings
         self._cutter = _cutting_tokenizer(tokenizer, settings.max_length)
+        self.train(backbone.training)  # a new module is in training mode, and would put its backbone there after encoding
 
     def twin(self, settings: TowerSettings) -> Tower:
         """A tower over the same weights with other settings."""
@@ -133,19 +143,26 @@ class Tower(nn.Module):
         """Where the weights lie."""
         return next(self.backbone.parameters()).device
 
+    @property
+    def _pad(self) -> int:
+        return self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
+
     def tokenise(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, prompt in front, special tokens added, cut to the maximum length, without padding."""
-        prompt = self.settings.prompt
-        heads = [_head(prompt + text, characters=_CHARACTERS_A_TOKEN * self.settings.max_length) for text in texts]
+        """Token ids of each text, prompt in front, special tokens added, cut to the maximum length, without padding.
+
+        A text without any token (an empty one, where the tokenizer adds nothing) becomes a single padding token.
+        """
+        wholes = [self.settings.prompt + text for text in texts]
+        heads = [_head(whole, characters=_CHARACTERS_A_TOKEN * self.settings.max_length) for whole in wholes]
         rows = self._token_ids(heads)
-        short = [at for at, row in enumerate(rows) if len(row) < self.settings.max_length and heads[at] != prompt + texts[at]]
-        for at, row in zip(short, self._token_ids([prompt + texts[at] for at in short]), strict=True):
+        short = [at for at, row in enumerate(rows) if len(row) < self.settings.max_length and heads[at] != wholes[at]]
+        for at, row in zip(short, self._token_ids([wholes[at] for at in short]), strict=True):
             rows[at] = row
         return rows
 
     def _token_ids(self, texts: Sequence[str]) -> list[list[int]]:
         try:
-            return [encoding.ids for encoding in self._cutter.encode_batch_fast(texts)]
+            return [encoding.ids or [self._pad] for encoding in self._cutter.encode_batch_fast(texts)]
         except TypeError as error:
             raise ArgumentError(f"a text cannot be tokenised ({error}); texts must be valid Unicode strings") from error
 
@@ -169,9 +186,8 @@ class Tower(nn.Module):
 
     def collate(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Pad token ids on the right into ``input_ids`` and ``attention_mask`` on the tower's device."""
-        pad = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
         width = max(len(row) for row in rows)
-        ids = np.full((len(rows), width), pad, dtype=np.int64)
+        ids = np.full((len(rows), width), self._pad, dtype=np.int64)
         mask = np.zeros((len(rows), width), dtype=np.int64)
         for number, row in enumerate(rows):
             ids[number, : len(row)] = row
@@ -210,8 +226,7 @@ class Tower(nn.Module):
         Raises:
             ArgumentError: where ``texts`` is a single string, or holds something that is no string.
         """
-        if isinstance(texts, str):
-            raise ArgumentError("a single string was given; give a list of texts")
+        _check_texts(texts)
         result = np.empty((len(texts), self.dimension), dtype=np.float32)
         training = self.training
         self.eval()
@@ -265,12 +280,22 @@ class Tower(nn.Module):
         }
 
 
+def _check_texts(texts: Sequence[str]) -> None:
+    if isinstance(texts, str):
+        raise ArgumentError("a single string was given; give a list of texts")
+    for number, text in enumerate(texts, start=1):
+        if not isinstance(text, str):
+            raise ArgumentError(f"text {number} of {len(texts)} is a {type(text).__name__}; a string was expected")
+
+
 def _head(text: str, *, characters: int) -> str:
-    """The text, or its first words where it is very long; cut at white space, which no token spans."""
+    """The text, or its first words where it is very long; cut at a space, which no token spans.
+
+    Other white space will not do: tokenizers drop some of it (a form feed), and what stood on both sides is one word.
+    """
     if len(text) <= characters:
         return text
-    words = text[:characters].rsplit(maxsplit=1)
-    return words[0] if len(words) > 1 else text
+    return text[:characters].rpartition(" ")[0].rstrip(" ") or text
 
 
 def _plain_tokenizer(tokenizer: PreTrainedTokenizerFast) -> str:

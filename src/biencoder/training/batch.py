@@ -40,20 +40,21 @@ def make_batch(examples: Sequence[Example]) -> Batch:
         texts.extend(example.negatives)
     documents, positions = distinct(texts)
     places = {text: place for place, text in enumerate(documents)}
-    known = [example.known_positives | {example.positive} for example in examples]
-    shape = (len(examples), len(documents))
-    ignored = torch.zeros(shape, dtype=torch.bool)
-    explicit = torch.zeros(shape, dtype=torch.bool)
+    known = _known_positives(examples)
+    relevant = torch.zeros(len(examples), len(documents), dtype=torch.bool)
+    explicit = torch.zeros_like(relevant)
     for row, example in enumerate(examples):
-        ignored[row, [places[text] for text in known[row] if text in places]] = True
-        ignored[row, positions[row]] = False
+        relevant[row, [places[text] for text in known[example.query] if text in places]] = True
         explicit[row, [places[text] for text in example.negatives]] = True
-    ignored_queries = torch.tensor(
-        [
-            [row != column and (example.positive in known[column] or example.query == other.query)
-             for column, other in enumerate(examples)]
-            for row, example in enumerate(examples)
-        ]
-    )  # fmt: skip
     columns = torch.tensor(positions[: len(examples)])
+    ignored = relevant.scatter(1, columns.unsqueeze(1), value=False)
+    ignored_queries = relevant[:, columns].T.clone().fill_diagonal_(False)  # noqa: FBT003
     return Batch([example.query for example in examples], documents, Targets(columns, ignored, ignored_queries, explicit))
+
+
+def _known_positives(examples: Sequence[Example]) -> dict[str, set[str]]:
+    """What the examples of each query know together: pairs of one query may come without knowing of each other."""
+    known: dict[str, set[str]] = {}
+    for example in examples:
+        known.setdefault(example.query, set()).update(example.known_positives, [example.positive])
+    return known

@@ -1,0 +1,123 @@
+"""Whatever can be evaluated, by what the user calls it: an index, a model, BM25, a run file, a saved evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from biencoder.cli.models import load_model
+from biencoder.cli.terminal import TerminalProgress
+from biencoder.errors import ArgumentError, StorageError
+from biencoder.records import Hit
+
+if TYPE_CHECKING:
+    from biencoder.data.collection import Collection
+    from biencoder.evaluation import Evaluation, Retriever
+    from biencoder.search import Searcher
+
+BM25 = "bm25"
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One collection and split, on which each contender is measured alike."""
+
+    name: str
+    collection: Collection
+    split: str
+    measures: Sequence[str]
+    precision: str
+    progress: TerminalProgress
+
+    def evaluate(self, contender: str, *, hybrid: bool = False) -> Evaluation:
+        """Measure a contender.
+
+        Args:
+            contender: an index, a model, ``bm25``, a TREC run file, or what ``evaluate --out`` wrote.
+            hybrid: fuse an index's or a model's hits with BM25.
+
+        Raises:
+            ArgumentError: where hybrid search is asked of what is no index and no model.
+            BiencoderError: where the contender cannot be read.
+        """
+        if contender == BM25 or Path(contender).is_file():
+            if hybrid:
+                raise ArgumentError(f"--hybrid fuses an index or a model with BM25, and {contender} is neither")
+            return self._search(BM25, self._keywords()) if contender == BM25 else self._saved(Path(contender))
+        searcher = self._open(contender, hybrid=hybrid)
+        if hybrid:
+            return self._search(f"{contender}, hybrid", _Hybrid(searcher))
+        return self._search(contender, searcher)
+
+    def _open(self, contender: str, *, hybrid: bool) -> Searcher:
+        from biencoder.search import Searcher
+
+        if _is_index(Path(contender)):
+            self.progress.phase(f"opening {contender}")
+            searcher = Searcher.open(contender, precision=self.precision)
+            self._check_size(contender, len(searcher))
+            return searcher
+        model = load_model(contender, precision=self.precision, progress=self.progress)
+        self.progress.phase(f"encoding {len(self.collection.documents):,} documents")
+        return Searcher.in_memory(model, self.collection.documents, keywords=hybrid)
+
+    def _check_size(self, contender: str, found: int) -> None:
+        expected = len(self.collection.documents)
+        if found != expected:
+            self.progress.say(
+                f"{contender} holds {found:,} documents and {self.name} {expected:,}: a relevant one that is not indexed "
+                "counts as not found"
+            )
+
+    def _keywords(self) -> Retriever:
+        from biencoder.search import KeywordSearcher
+
+        self.progress.phase("indexing keywords")
+        return KeywordSearcher.build(self.collection.documents)
+
+    def _search(self, name: str, retriever: Retriever) -> Evaluation:
+        from biencoder.evaluation import evaluate
+
+        return evaluate(
+            retriever,
+            self.collection,
+            split=self.split,
+            measures=self.measures,
+            progress=partial(self.progress, "searching"),
+            collection_name=self.name,
+            retriever_name=name,
+        )
+
+    def _saved(self, path: Path) -> Evaluation:
+        from biencoder.evaluation import Evaluation, evaluate_run, read_run
+
+        if path.suffix == ".json":
+            return replace(Evaluation.read(path), retriever=str(path))
+        run = read_run(path)
+        found = evaluate_run(run, self.collection.judgements(self.split), measures=self.measures, split=self.split)
+        return replace(found, retriever=str(path), collection=self.name)
+
+
+class _Hybrid:
+    """A searcher whose every search is fused with BM25."""
+
+    def __init__(self, searcher: Searcher) -> None:
+        self._searcher = searcher
+
+    def search_many(self, queries: Sequence[str], *, k: int) -> list[list[Hit]]:
+        return self._searcher.search_many(queries, k=k, hybrid=True)
+
+
+def _is_index(path: Path) -> bool:
+    from biencoder.index.manifest import KIND
+    from biencoder.storage.manifest import NAME, peek_manifest
+
+    if not (path / NAME).is_file():
+        return False
+    kind = peek_manifest(path).kind
+    if kind == "vectors":
+        raise StorageError(f"{path} is a folder of kind vectors; make an index of it (biencoder index --vectors {path})")
+    return kind == KIND

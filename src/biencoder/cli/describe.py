@@ -1,0 +1,139 @@
+"""All that is known of a folder, as a JSON object."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from biencoder.errors import StorageError
+from biencoder.storage.manifest import NAME, Manifest, peek_manifest
+from biencoder.storage.manifest import verify as verify_bytes
+
+Facts = dict[str, Any]
+
+
+def describe(source: str, *, verify: bool = False) -> Facts:
+    """Say what a folder is.
+
+    Args:
+        source: a model, run, index, vectors, keywords or collection folder, a file of pairs, or what else a model is called.
+        verify: check every byte that has a checksum; ``verified`` and ``checked`` then say with which result.
+
+    Raises:
+        StorageError: where the folder is nothing of ours.
+        CorruptError: where a byte is not as it was written.
+        BiencoderError: where it cannot be read.
+    """
+    place = Path(source)
+    if not place.exists():
+        return _model(source, verify=verify)
+    if place.is_file():
+        return _collection(source, verify=verify)
+    if (place / NAME).exists():
+        return _manifested(place, verify=verify)
+    if (place / "run.json").exists():
+        return _run(place, verify=verify)
+    if (place / "modules.json").exists() or (place / "config.json").exists():
+        return _model(source, verify=verify)
+    if any((place / name).exists() for name in ("corpus.jsonl", "corpus.jsonl.gz")):
+        return _collection(source, verify=verify)
+    inside = sorted(child.name for child in place.iterdir() if child.is_dir() and not child.name.startswith("."))
+    hint = f"; the folders in it are {', '.join(inside[:8])}" if inside else ""
+    raise StorageError(f"{place} is no model, run, index, vectors or collection folder{hint}")
+
+
+def _manifested(folder: Path, *, verify: bool) -> Facts:
+    manifest = verify_bytes(folder) if verify else peek_manifest(folder)
+    facts: Facts = {"kind": manifest.kind, "path": str(folder)}
+    if manifest.kind == "index":
+        from biencoder.index.manifest import IndexManifest
+
+        facts |= asdict(IndexManifest.read(folder))
+    else:
+        facts |= manifest.fields
+    return facts | {"format": manifest.version, "bytes": manifest.bytes} | (_whole(manifest) if verify else {})
+
+
+def _whole(manifest: Manifest) -> Facts:
+    return {"verified": True, "checked": f"every byte of {len(manifest.files)} files is as it was written"}
+
+
+def _run(folder: Path, *, verify: bool) -> Facts:
+    from biencoder.pipeline import read_run
+
+    record = read_run(folder)
+    finished = (folder / "model").is_dir() and (folder / "measures.json").exists()
+    facts: Facts = {"kind": "run", "path": str(folder), "finished": finished, "format": record.pop("version", None)}
+    facts |= {key: value for key, value in record.items() if key != "kind"}
+    if finished:
+        facts["measures"] = json.loads((folder / "measures.json").read_text(encoding="utf-8"))
+        facts["model"] = _model(str(folder / "model"), verify=verify)
+    else:
+        facts["state"] = "not finished; the same fit command goes on with it"
+    facts["bytes"] = _size(folder)
+    if verify and (folder / "training" / NAME).exists():
+        verify_bytes(folder / "training")
+    return facts
+
+
+def _model(source: str, *, verify: bool) -> Facts:
+    from biencoder.towers.bi_encoder import BiEncoder
+    from biencoder.towers.sources import find_model
+
+    folder = find_model(source)
+    model = BiEncoder.load(source)
+    config = model.document_tower.backbone.config
+    own = (folder / "biencoder.json").exists()
+    towers = {model.query_tower.backbone, model.document_tower.backbone}
+    facts: Facts = {
+        "kind": "model",
+        "path": str(folder),
+        "shape": "shared" if model.shared else "separate",
+        "backbone": f"{config.model_type}, {getattr(config, 'num_hidden_layers', '?')} layers",
+        "parameters": sum(weights.numel() for tower in towers for weights in tower.parameters()),
+        "dimension": model.dimension,
+        "similarity": model.similarity,
+        "query": asdict(model.query_tower.settings),
+        "document": asdict(model.document_tower.settings),
+        "identity": model.identity.as_dict(),
+        "execution": model.execution,
+        "notes": list(model.notes),
+        "saved_by_biencoder": own,
+        "bytes": _size(folder),
+    }
+    if verify:  # loading has compared the fingerprints
+        checked = "weights, tokenizer and settings are those that were saved" if own else "it loads; it records no fingerprints"
+        facts |= {"verified": own, "checked": checked}
+    return facts
+
+
+def _collection(source: str, *, verify: bool) -> Facts:
+    from biencoder.data.collection import Collection
+
+    found = Collection.read(source)
+    splits = {
+        split: {
+            "queries": len(judged := found.judgements(split)),
+            "judgements": sum(map(len, judged.values())),
+            "relevant": sum(grade > 0 for grades in judged.values() for grade in grades.values()),
+        }
+        for split in found.splits
+    }
+    facts: Facts = {
+        "kind": "collection",
+        "path": source,
+        "documents": len(found.documents),
+        "queries": len(found.queries()),
+        "splits": splits,
+    }
+    place = Path(source)
+    facts["bytes"] = place.stat().st_size if place.is_file() else _size(place)
+    if verify:  # a collection carries no checksums; reading it has checked every line
+        facts |= {"verified": False, "checked": "every line can be read and every judgement points somewhere; no checksums"}
+    return facts
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,54 @@
+"""Arguments and options that several commands have."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from biencoder.data.passages import PassageOptions
+
+
+class PrecisionName(StrEnum):
+    """The names of `biencoder.towers.precision.Precision`, which cannot be imported without torch."""
+
+    EXACT = "exact"
+    FAST = "fast"
+
+
+_MODEL = "A model folder, a run that fit left, an installed model package, or a hub name."
+_CORPUS = "Documents: a BEIR folder, a .jsonl, .csv, .tsv or .parquet file, a folder of texts, hf:NAME or ir:NAME."
+_COLLECTION = "Documents, queries and judgements: a BEIR folder, a file of pairs, hf:NAME or ir:NAME."
+
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL, show_default=False)]
+CorpusArgument = Annotated[str, typer.Argument(metavar="CORPUS", help=_CORPUS, show_default=False)]
+CollectionArgument = Annotated[str, typer.Argument(metavar="COLLECTION", help=_COLLECTION, show_default=False)]
+Precision = Annotated[
+    PrecisionName, typer.Option(help="fast: bfloat16 where the processor has it; exact: float32.", case_sensitive=False)
+]
+PassageSize = Annotated[
+    int | None, typer.Option("--passages", metavar="WORDS", help="Split documents into passages of so many words.")
+]
+PassageOverlap = Annotated[
+    int | None, typer.Option("--overlap", metavar="WORDS", help="Words that neighbouring passages share; default a quarter.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Neither progress nor remarks.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def passage_options(size: int | None, overlap: int | None) -> PassageOptions | None:
+    """``--passages`` and ``--overlap`` together.
+
+    Raises:
+        typer.BadParameter: for an overlap without passages.
+        ArgumentError: where a number is out of range.
+    """
+    from biencoder.data.passages import PassageOptions
+
+    if size is None:
+        if overlap is not None:
+            raise typer.BadParameter("--overlap belongs to --passages, which is not given")
+        return None
+    return PassageOptions(size=size, overlap=size // 4 if overlap is None else overlap)

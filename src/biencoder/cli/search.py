@@ -1,0 +1,121 @@
+"""`biencoder search`: ask an index."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from biencoder.cli.hits import hit_lines
+from biencoder.cli.options import Json, Precision, PrecisionName
+from biencoder.cli.terminal import TerminalProgress, print_json
+from biencoder.errors import DataError
+from biencoder.records import Hit
+
+if TYPE_CHECKING:
+    from biencoder.search import Searcher
+
+EXAMPLE = 'biencoder search scifact.index "does aspirin lower cancer risk?" -k 5'
+
+
+def command(
+    index: Annotated[str, typer.Argument(metavar="INDEX", help="What biencoder index wrote.", show_default=False)],
+    query: Annotated[str | None, typer.Argument(metavar="[QUERY]", help="Without it, queries are read line by line.")] = None,
+    *,
+    k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
+    hybrid: Annotated[bool, typer.Option("--hybrid", help="Fuse with BM25 by reciprocal rank.")] = False,
+    precision: Precision = PrecisionName.FAST,
+    json: Json = False,
+) -> None:
+    """Search an index.
+
+    Without a query it asks for one after the other; an empty line or Ctrl-D ends. Where standard input is not a terminal, each
+    of its lines is a query, and --json prints one list a line.
+    """
+    with TerminalProgress() as progress:
+        from biencoder.search import Searcher
+        from biencoder.search.queries import check_queries
+
+        check_queries([] if query is None else [query], k=k)
+        progress.phase(f"opening {index}")
+        searcher = Searcher.open(index, precision=precision.value)
+    asked = _Asked(searcher, k, hybrid, json)
+    if query is not None:
+        asked.answer(query)
+    elif sys.stdin.isatty():
+        _converse(asked)
+    else:
+        for line in _piped():
+            asked.answer(line, one_of_many=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """How the queries are to be answered."""
+
+    searcher: Searcher
+    k: int
+    hybrid: bool
+    json: bool
+
+    def answer(self, query: str, *, one_of_many: bool = False) -> None:
+        """Search and print; of many answers, each is told apart by its query, or its line of JSON."""
+        hits = self.searcher.search(query, k=self.k, hybrid=self.hybrid)
+        if self.json:
+            print_json([_as_json(hit) for hit in hits], indent=None if one_of_many else 2)
+            return
+        width = shutil.get_terminal_size().columns
+        if one_of_many:
+            print("» " + " ".join(query.split())[: width - 2])
+        for line in hit_lines(query, hits, width=width):
+            print(line)
+        if one_of_many:
+            print(flush=True)
+
+
+def _converse(asked: _Asked) -> None:
+    with suppress(ImportError):
+        import readline  # noqa: F401 - gives the prompt its editing and history
+    count = len(asked.searcher)
+    print(f"{count:,} documents; an empty line or Ctrl-D ends", file=sys.stderr)
+    while True:
+        try:
+            query = input("search> ").strip()
+        except EOFError:
+            print(file=sys.stderr)
+            return
+        if not query:
+            return
+        asked.answer(query)
+
+
+def _piped() -> Iterator[str]:
+    """The lines of standard input; empty ones are fine at its end alone, so that no query is dropped unseen."""
+    empty = 0
+    number = 0
+    try:
+        for number, line in enumerate(sys.stdin, start=1):
+            if not line.strip():
+                empty = empty or number
+                continue
+            if empty:
+                raise DataError("the query is empty", path="standard input", line=empty, hint="give one query a line")
+            yield line.strip()
+    except UnicodeDecodeError:
+        raise DataError("a query is not UTF-8", path="standard input", line=number + 1, hint="send UTF-8") from None
+
+
+def _as_json(hit: Hit) -> dict[str, object]:
+    return {
+        "rank": hit.rank,
+        "id": hit.id,
+        "score": hit.score,
+        "title": hit.title,
+        "text": hit.text,
+        "metadata": dict(hit.metadata),
+    }
