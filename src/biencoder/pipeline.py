@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from biencoder.configuration import nearest
+from biencoder.configuration import first_difference, nearest
 from biencoder.data.collection import Collection
 from biencoder.data.sampling import sample
 from biencoder.errors import ArgumentError, DataError, StorageError
@@ -131,25 +131,16 @@ def _claim(folder: Path, configuration: dict[str, Any]) -> None:
     """Make the folder this run's, or make sure that it is."""
     if (folder / RUN).exists():
         found = read_run(folder)
-        differing = [key for key in configuration if found.get(key) != configuration[key]]
-        if differing:
-            key = differing[0]
+        if found != configuration:
             raise ArgumentError(
-                f"{folder} holds a run with other {key} ({_first_difference(found.get(key), configuration[key])}); choose "
-                "another place, or remove the folder to begin again"
+                f"{folder} holds another run ({first_difference(found, configuration)}); choose another place, or remove "
+                "the folder to begin again"
             )
         return
     if folder.is_dir() and any(folder.iterdir()):
         raise StorageError(f"{folder} is not empty and no run; choose another place")
     folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / RUN, _json(configuration))
-
-
-def _first_difference(old: Any, new: Any) -> str:
-    if isinstance(old, dict) and isinstance(new, dict):
-        key = next((key for key in new if old.get(key) != new[key]), "")
-        return f"{key}: {_first_difference(old.get(key), new.get(key))}"
-    return f"{json.dumps(old)[:60]}, now {json.dumps(new)[:60]}"
 
 
 def _task(collection: Collection, options: FitOptions) -> _Task:

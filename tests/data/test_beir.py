@@ -5,6 +5,7 @@ import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,51 +68,100 @@ def test_a_corpus_alone_and_a_corpus_with_queries(tmp_path: Path) -> None:
         ({"queries.jsonl": "\n"}, "queries.jsonl: empty: it holds no rows; at least one is needed"),
         ({"qrels/test.tsv": ""}, "qrels/test.tsv: empty: it holds no rows; at least one is needed"),
         ({"qrels/test.tsv": HEADER}, "qrels/test.tsv: empty: it holds no rows; at least one is needed"),
-        ({"corpus.jsonl": '{"_id": "d1"'}, "corpus.jsonl, line 1: not JSON: Expecting ',' delimiter at column 13; "
-                                           "expected one JSON object a line"),
-        ({"corpus.jsonl": '{"text": "x"}'}, "corpus.jsonl, line 1: there is no id: expected a field '_id' or 'id' or 'doc_id' "
-                                            "or 'docid'; the fields here are 'text'"),
-        ({"corpus.jsonl": FILES["corpus.jsonl"] + '{"_id": "d1", "text": "x"}'},
-         "corpus.jsonl, line 3: the id 'd1' stands on line 1 already; ids must differ"),
-        ({"corpus.jsonl": b'{"_id": "d1", "text": "caf\xe9"}'}, "corpus.jsonl, line 1: byte 0xe9 at position 27 is not UTF-8; "
-                                                               "convert the file, for instance with iconv -f latin1 -t utf-8"),
-        ({"queries.jsonl": '{"_id": "q1", "text": " "}'}, "queries.jsonl, line 1: the query 'q1' is empty; give it a text, or "
-                                                          "remove it and its judgements"),
+        (
+            {"corpus.jsonl": '{"_id": "d1"'},
+            ("corpus.jsonl, line 1: not JSON: Expecting ',' delimiter at column 13; expected one JSON object a line"),
+        ),
+        (
+            {"corpus.jsonl": '{"text": "x"}'},
+            (
+                "corpus.jsonl, line 1: there is no id: expected a field '_id' or 'id' or 'doc_id' "
+                "or 'docid'; the fields here are 'text'"
+            ),
+        ),
+        (
+            {"corpus.jsonl": FILES["corpus.jsonl"] + '{"_id": "d1", "text": "x"}'},
+            "corpus.jsonl, line 3: the id 'd1' stands on line 1 already; ids must differ",
+        ),
+        (
+            {"corpus.jsonl": b'{"_id": "d1", "text": "caf\xe9"}'},
+            (
+                "corpus.jsonl, line 1: byte 0xe9 at position 27 is not UTF-8; "
+                "convert the file, for instance with iconv -f latin1 -t utf-8"
+            ),
+        ),
+        (
+            {"queries.jsonl": '{"_id": "q1", "text": " "}'},
+            ("queries.jsonl, line 1: the query 'q1' is empty; give it a text, or remove it and its judgements"),
+        ),
         ({"queries.jsonl": None}, "corpus.jsonl: there are judgements here, but no queries; add queries.jsonl"),
         ({"corpus.jsonl.gz": b""}, "corpus.jsonl stands here plain and packed (.gz); remove one of the two"),
         ({"qrels/test.tsv.gz": b""}, "test.tsv stands here plain and packed (.gz); remove one of the two"),
         ({"qrels/notes.txt": "x"}, "qrels/notes.txt: this is no file of a split; expected SPLIT.tsv or SPLIT.tsv.gz"),
-        ({"qrels/a b.tsv": "x"}, "qrels/a b.tsv: the split is 'a b'; expected a name of letters, digits, '-', '_' and '.', "
-                                 "such as train"),
+        (
+            {"qrels/a b.tsv": "x"},
+            ("qrels/a b.tsv: the split is 'a b'; expected a name of letters, digits, '-', '_' and '.', such as train"),
+        ),
         ({"qrels/.tsv": "x", "qrels/tsv": "x"}, "qrels/tsv: this is no file of a split; expected SPLIT.tsv or SPLIT.tsv.gz"),
-        ({"qrels/test.tsv": "q2\td2\t1\n"}, "qrels/test.tsv, line 1: the header is 'q2', 'd2', '1'; expected 'query-id', "
-                                            "'corpus-id', 'score', separated by '\\t'"),
-        ({"qrels/test.tsv": "q2 0 d2 1\n"}, "qrels/test.tsv, line 1: the header is 'q2 0 d2 1'; expected 'query-id', "
-                                            "'corpus-id', 'score', separated by '\\t'"),
-        ({"qrels/test.tsv": HEADER + "q2\td2\n"}, "qrels/test.tsv, line 2: found 2 fields; the header has 3 columns; quote "
-                                                  "fields that hold separators"),
-        ({"qrels/test.tsv": HEADER + "q2\td2\thigh\n"}, "qrels/test.tsv, line 2: the field 'score' is 'high'; a grade is a whole "
-                                                        "number, above 0 where relevant"),
-        ({"qrels/test.tsv": HEADER + "q2\t\t1\n"}, "qrels/test.tsv, line 2: the field 'corpus-id' is empty; every row needs an id"),
-        ({"qrels/test.tsv": HEADER + "q2\td2\t1\nq9\td2\t1\n"},
-         "qrels/test.tsv, line 3: the query 'q9' is not in queries.jsonl; add it or remove this row"),
-        ({"qrels/test.tsv": HEADER + "q2\td2\t1\nq2\td9\t0\n"},
-         "qrels/test.tsv, line 3: the document 'd9' is not in corpus.jsonl; add it or remove this row"),
-        ({"qrels/test.tsv": HEADER + "q2\td2\t1\nq2\td1\t1\nq2\td2\t0\n"},
-         "qrels/test.tsv, line 4: query 'q2' and document 'd2' are judged 0 here, but 1 on line 2; keep one of the two"),
-        ({"triples/train.jsonl": '{"query_id": "q1", "positive_id": "d2"}'},
-         "triples/train.jsonl, line 1: document 'd2' is not judged relevant for query 'q1' in this split; add the judgement or "
-         "remove this row"),
-        ({"triples/train.jsonl": '{"query_id": "q1", "positive_id": "d1", "negative_ids": ["d9"]}'},
-         "triples/train.jsonl, line 1: the document 'd9' is not in corpus.jsonl; add it or remove this row"),
-        ({"triples/new.jsonl": '{"query_id": "q1", "positive_id": "d1"}'},
-         "triples/new.jsonl, line 1: document 'd1' is not judged relevant for query 'q1' in this split; add the judgement or "
-         "remove this row"),
+        (
+            {"qrels/test.tsv": "q2\td2\t1\n"},
+            (
+                "qrels/test.tsv, line 1: the header is 'q2', 'd2', '1'; expected 'query-id', "
+                "'corpus-id', 'score', separated by '\\t'"
+            ),
+        ),
+        (
+            {"qrels/test.tsv": "q2 0 d2 1\n"},
+            (
+                "qrels/test.tsv, line 1: the header is 'q2 0 d2 1'; expected 'query-id', "
+                "'corpus-id', 'score', separated by '\\t'"
+            ),
+        ),
+        (
+            {"qrels/test.tsv": HEADER + "q2\td2\n"},
+            ("qrels/test.tsv, line 2: found 2 fields; the header has 3 columns; quote fields that hold separators"),
+        ),
+        (
+            {"qrels/test.tsv": HEADER + "q2\td2\thigh\n"},
+            ("qrels/test.tsv, line 2: the field 'score' is 'high'; a grade is a whole number, above 0 where relevant"),
+        ),
+        (
+            {"qrels/test.tsv": HEADER + "q2\t\t1\n"},
+            "qrels/test.tsv, line 2: the field 'corpus-id' is empty; every row needs an id",
+        ),
+        (
+            {"qrels/test.tsv": HEADER + "q2\td2\t1\nq9\td2\t1\n"},
+            "qrels/test.tsv, line 3: the query 'q9' is not in queries.jsonl; add it or remove this row",
+        ),
+        (
+            {"qrels/test.tsv": HEADER + "q2\td2\t1\nq2\td9\t0\n"},
+            "qrels/test.tsv, line 3: the document 'd9' is not in corpus.jsonl; add it or remove this row",
+        ),
+        (
+            {"qrels/test.tsv": HEADER + "q2\td2\t1\nq2\td1\t1\nq2\td2\t0\n"},
+            "qrels/test.tsv, line 4: query 'q2' and document 'd2' are judged 0 here, but 1 on line 2; keep one of the two",
+        ),
+        (
+            {"triples/train.jsonl": '{"query_id": "q1", "positive_id": "d2"}'},
+            (
+                "triples/train.jsonl, line 1: document 'd2' is not judged relevant for query 'q1' in this split; add "
+                "the judgement or remove this row"
+            ),
+        ),
+        (
+            {"triples/train.jsonl": '{"query_id": "q1", "positive_id": "d1", "negative_ids": ["d9"]}'},
+            "triples/train.jsonl, line 1: the document 'd9' is not in corpus.jsonl; add it or remove this row",
+        ),
+        (
+            {"triples/new.jsonl": '{"query_id": "q1", "positive_id": "d1"}'},
+            (
+                "triples/new.jsonl, line 1: document 'd1' is not judged relevant for query 'q1' in this split; add "
+                "the judgement or remove this row"
+            ),
+        ),
     ],
-)  # fmt: skip
-def test_a_damaged_folder_names_file_and_line(
-    tmp_path: Path, changes: dict[str, str | bytes | None], problem: str
-) -> None:
+)
+def test_a_damaged_folder_names_file_and_line(tmp_path: Path, changes: dict[str, str | bytes | None], problem: str) -> None:
     assert failure(tmp_path, changes).removeprefix(f"{tmp_path}: ").removeprefix("qrels: ") == problem
 
 
@@ -125,14 +175,14 @@ def test_qrels_that_are_no_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("compress", [False, True])
 def test_what_is_written_is_read_back(tmp_path: Path, compress: bool) -> None:
     collection = Collection(
-        documents=[Document("a b", "tab\tline\nquote\"\u2028🙂\0", 'T "t"', {"n": [1, None, {"x": "é"}]}), Document('"q"', "x")],
+        documents=[Document("a b", 'tab\tline\nquote"\u2028🙂\0', 'T "t"', {"n": [1, None, {"x": "é"}]}), Document('"q"', "x")],
         queries=[Query("q\u2028", "?", {"k": True}), Query("p", "!")],
         judgements={"dev": [Judgement("q\u2028", '"q"', -2), Judgement("p", "a b", 3)], "own": [Judgement("p", "a b")]},
     )
     collection.write(tmp_path / "new", compress=compress)
     again = Collection.read(tmp_path / "new")
     same(again, collection)
-    assert list(again.documents)[0].metadata == {"n": [1, None, {"x": "é"}]}
+    assert next(iter(again.documents)).metadata == {"n": [1, None, {"x": "é"}]}
     suffix = ".gz" if compress else ""
     assert sorted(path.relative_to(tmp_path / "new").as_posix() for path in (tmp_path / "new").rglob("*.*")) == [
         f"corpus.jsonl{suffix}",
@@ -165,7 +215,7 @@ def test_the_same_collection_packs_to_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_triples_are_written_and_read_back(tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"query": "q", "positive": "a", "negatives": ["n", "m"], "scores": [2, 1, 0.5]},
         {"query": "p", "positive": "b", "negative": "n", "split": "dev"},
         {"query": "o", "positive": "c"},
@@ -208,7 +258,7 @@ class Failing:
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="^gone$"):
+    with pytest.raises(DataError, match=r"^gone$"):
         Collection(documents=Failing()).write(tmp_path / "new")
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
 

@@ -100,7 +100,7 @@ def test_a_corpus_that_is_judged_needs_ids() -> None:
 
 
 def test_one_name_for_two_things() -> None:
-    with pytest.raises(ArgumentError, match="^id, title and text are three different fields; one name was given twice$"):
+    with pytest.raises(ArgumentError, match=r"^id, title and text are three different fields; one name was given twice$"):
         DocumentFields(id="a", text="a")
 
 

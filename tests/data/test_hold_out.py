@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from biencoder.data.collection import Collection
@@ -74,6 +74,7 @@ def test_triples_move_with_their_queries() -> None:
     share=st.floats(0.01, 0.99),
     seed=st.integers(),
 )
+@settings(deadline=None)
 def test_nothing_leaks(links: list[tuple[int, int]], share: float, seed: int) -> None:
     whole = collection(links)
     try:
@@ -97,11 +98,11 @@ def test_what_cannot_be_held_out() -> None:
         "a greater share may work, or a split of another origin"
     )
     for share in (0.0, 1.0, -1.0, float("nan")):
-        with pytest.raises(ArgumentError, match=f"^share is {share}; it must lie between 0 and 1$"):
+        with pytest.raises(ArgumentError, match=rf"^share is {share}; it must lie between 0 and 1$"):
             whole.hold_out(share=share, seed=0)
-    with pytest.raises(ArgumentError, match="^the split 'train' is there already; choose another name for what is held out$"):
+    with pytest.raises(ArgumentError, match=r"^the split 'train' is there already; choose another name for what is held out$"):
         whole.hold_out(share=0.5, seed=0, into="train")
     with pytest.raises(ArgumentError, match=r"^the split is '\.\./x'; expected a name of letters"):
         whole.hold_out(share=0.5, seed=0, into="../x")
-    with pytest.raises(DataError, match="^there is no split 'dev' in this collection; there are: train$"):
+    with pytest.raises(DataError, match=r"^there is no split 'dev' in this collection; there are: train$"):
         whole.hold_out(share=0.5, seed=0, into="x", source="dev")

@@ -35,7 +35,21 @@ GRADES = st.integers(-9, 9)
 
 JSONISH = st.lists(
     st.sampled_from(
-        ['{"_id": "1", "text": "x"}', '{"_id": "2"', "}", "\n", "\r", "[", '"', "\\ud800", "é", "\ufeff", "\x00", "1e999", "NaN"]
+        [
+            '{"_id": "1", "text": "x"}',
+            '{"_id": "2"',
+            "}",
+            "\n",
+            "\r",
+            "[",
+            '"',
+            "\\ud800",
+            "é",
+            "\ufeff",
+            "\x00",
+            "1e999",
+            "NaN",
+        ]
     )
     | TEXTS
 ).map(lambda parts: "".join(parts).encode())
@@ -43,6 +57,10 @@ CSVISH = st.lists(st.sampled_from(["id,text", "\n", "\r\n", '"', ",", "\t", "1,x
     lambda parts: "".join(parts).encode()
 )
 BYTES = st.binary(max_size=200) | JSONISH | CSVISH
+
+
+some = settings(max_examples=50, deadline=None)
+few = settings(max_examples=25, deadline=None)  # each waits for the disk several times
 
 
 def one_line(error: DataError) -> None:
@@ -66,7 +84,7 @@ def collections(draw: st.DrawFn) -> Collection:
 
 
 @given(collection=collections(), compress=st.booleans())
-@settings(max_examples=60)
+@few
 def test_what_is_written_is_read_back(collection: Collection, compress: bool) -> None:
     with tempfile.TemporaryDirectory() as place:
         collection.write(Path(place, "new"), compress=compress)
@@ -83,6 +101,7 @@ def test_what_is_written_is_read_back(collection: Collection, compress: bool) ->
 @example("d", "", "\ud800")
 @example("d", "\udfff", "x")
 @example("\udc80", "", "x")
+@some
 def test_text_comes_back_or_is_refused(identifier: str, title: str, text: str) -> None:
     document = Document(identifier, text, title)
     try:
@@ -96,6 +115,7 @@ def test_text_comes_back_or_is_refused(identifier: str, title: str, text: str) -
 
 
 @given(content=BYTES, packed=st.booleans(), name=st.sampled_from(["a.jsonl", "a.csv", "a.tsv"]))
+@some
 def test_any_bytes_are_documents_or_an_error(content: bytes, packed: bool, name: str) -> None:
     with tempfile.TemporaryDirectory() as place:
         path = Path(place, name + ".gz" if packed else name)
@@ -109,6 +129,7 @@ def test_any_bytes_are_documents_or_an_error(content: bytes, packed: bool, name:
 
 
 @given(content=BYTES, name=st.sampled_from(["a.jsonl", "a.csv", "a.tsv"]))
+@some
 @pytest.mark.filterwarnings("ignore:.*columns that are not read")
 def test_any_bytes_are_pairs_or_an_error(content: bytes, name: str) -> None:
     with tempfile.TemporaryDirectory() as place:
@@ -123,6 +144,7 @@ def test_any_bytes_are_pairs_or_an_error(content: bytes, name: str) -> None:
 
 
 @given(content=BYTES, name=st.sampled_from(sorted(FILES)), keep=st.booleans())
+@some
 def test_any_bytes_in_a_beir_folder_are_a_collection_or_an_error(content: bytes, name: str, keep: bool) -> None:
     before = FILES[name].encode() if keep else HEADER.encode() if name.startswith("qrels") else b""
     with tempfile.TemporaryDirectory() as place:
@@ -133,6 +155,7 @@ def test_any_bytes_in_a_beir_folder_are_a_collection_or_an_error(content: bytes,
 
 
 @given(content=st.binary(max_size=300), packed=st.booleans())
+@some
 def test_any_bytes_that_claim_to_be_packed(content: bytes, packed: bool) -> None:
     data = gzip.compress(FILES["corpus.jsonl"].encode(), 1)
     with tempfile.TemporaryDirectory() as place:
@@ -145,6 +168,7 @@ def test_any_bytes_that_claim_to_be_packed(content: bytes, packed: bool) -> None
 
 
 @given(content=st.binary(max_size=60))
+@some
 @pytest.mark.filterwarnings("ignore:.*no text and left out")
 def test_any_bytes_in_a_folder_of_texts(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as place:
@@ -164,7 +188,7 @@ def parquet() -> bytes:
 
 
 @given(data=st.data())
-@settings(max_examples=150)
+@some
 def test_a_parquet_file_with_flipped_bytes(parquet: bytes, data: st.DataObject) -> None:
     damaged = bytearray(parquet)
     for _ in range(data.draw(st.integers(1, 3))):

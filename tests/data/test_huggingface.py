@@ -87,6 +87,10 @@ def test_a_retrieval_task() -> None:
     assert collection.splits == ("dev", "test")
     assert collection.judgements("dev") == {"q1": {"d1": 2}}
     assert Collection.read("hf:us/task:test").splits == ("test",)
+    assert Collection.read("hf:us/task:validation").splits == ("dev",)
+    with pytest.raises(DataError) as caught:
+        Collection.read("hf:us/task:train")
+    assert str(caught.value) == "hf:us/task:default: there is no split 'train'; there are: test, validation"
     assert len(read_documents("hf:us/task:corpus")) == 2
 
 
@@ -100,11 +104,12 @@ def test_a_retrieval_task() -> None:
         ("hf:us/texts", "this data set cannot be loaded (Config name is missing.)"),
         ("hf:us/texts:fr:train", "this data set cannot be loaded (BuilderConfig 'fr' not found.)"),
         ("hf:us/texts:en:test", "there is no split 'test'; there are: train"),
-        ("hf:us/task:train", "there is no split 'train'; there are: test, validation"),
         (
             "hf:us/texts:en",
-            "row 1: there is no query: expected a field 'query' or 'question' or 'anchor', or its name in PairColumns.query; "
-            "the fields here are 'split', 'id', 'text', 'year'",
+            (
+                "row 1: there is no query: expected a field 'query' or 'question' or 'anchor', or its name in "
+                "PairColumns.query; the fields here are 'split', 'id', 'text', 'year'"
+            ),
         ),
     ],
 )
@@ -127,9 +132,7 @@ def test_references_that_point_nowhere_name_the_data_set() -> None:
 def test_documents_of_several_splits_need_a_name() -> None:
     with pytest.raises(DataError) as caught:
         read_documents("hf:us/pairs")
-    assert str(caught.value) == (
-        "hf:us/pairs: there are several splits: train, dev; name one: hf:NAME:CONFIG:SPLIT"
-    )
+    assert str(caught.value) == ("hf:us/pairs: there are several splits: train, dev; name one: hf:NAME:CONFIG:SPLIT")
 
 
 def test_a_data_set_saved_on_this_machine(tmp_path: Path) -> None:

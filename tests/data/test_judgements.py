@@ -63,7 +63,7 @@ def test_what_is_no_grade(value: object) -> None:
 def test_what_are_no_scores() -> None:
     assert as_scores(None, count=2, field="scores") is None
     for value in ("1", [1, None], [True, 1], [1.0, float("inf")]):
-        with pytest.raises(ValueProblem, match="^the field 'scores' is not a list of finite numbers$"):
+        with pytest.raises(ValueProblem, match=r"^the field 'scores' is not a list of finite numbers$"):
             as_scores(value, count=2, field="scores")
     with pytest.raises(ValueProblem) as caught:
         as_scores([1.0], count=3, field="scores")
@@ -92,7 +92,10 @@ def test_triples() -> None:
     ("row", "problem"),
     [
         ({"query_id": "q"}, "the field 'positive_id' is null; an id is a string or a whole number"),
-        ({"query_id": "q", "positive_id": "b", "negative_ids": "c"}, "the field 'negative_ids' is a string; expected a list of ids"),
+        (
+            {"query_id": "q", "positive_id": "b", "negative_ids": "c"},
+            "the field 'negative_ids' is a string; expected a list of ids",
+        ),
         ({"query_id": "q", "positive_id": "a"}, "query 'q' and positive 'a' stand further up already; keep one row"),
     ],
 )

@@ -37,8 +37,7 @@ def test_bytes_that_are_not_utf8_are_found_by_line_and_position(tmp_path: Path) 
     with pytest.raises(DataError) as caught:
         list(numbered_lines(path))
     assert str(caught.value) == (
-        f"{path}, line 2: byte 0xe9 at position 4 is not UTF-8; "
-        "convert the file, for instance with iconv -f latin1 -t utf-8"
+        f"{path}, line 2: byte 0xe9 at position 4 is not UTF-8; convert the file, for instance with iconv -f latin1 -t utf-8"
     )
     assert (caught.value.path, caught.value.line) == (path, 2)
 
@@ -106,5 +105,5 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
 
 def test_blank_lines_are_dropped_at_the_end_only() -> None:
     assert list(solid([(1, "a\n"), (2, "\n"), (3, " \t\n")], blank=str.isspace, path="a")) == [(1, "a\n")]
-    with pytest.raises(DataError, match="^a, line 2: a blank line before the end of the file; remove it$"):
+    with pytest.raises(DataError, match=r"^a, line 2: a blank line before the end of the file; remove it$"):
         list(solid([(1, "a\n"), (2, "\n"), (3, "\n"), (4, "b\n")], blank=str.isspace, path="a"))

@@ -72,7 +72,7 @@ def test_several_positives_share_the_negatives() -> None:
 
 def test_given_names_and_splits() -> None:
     columns = PairColumns("frage", "treffer", ("falsch",), "noten", "wert", "teil")
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"frage": "q", "treffer": "a", "falsch": "n", "noten": [2, 1], "wert": 3, "teil": "test"},
         {"frage": "p", "treffer": "b", "teil": ""},
     ]
@@ -90,7 +90,7 @@ def test_a_grade_of_nothing_is_no_example() -> None:
 
 
 def test_rows_of_the_same_pair_are_one_triple() -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"query": "q", "positive": "a", "negative": "n", "scores": [2, 1]},
         {"query": "q", "positive": "a", "negative": "m", "scores": [2, 0]},
     ]
@@ -98,7 +98,7 @@ def test_rows_of_the_same_pair_are_one_triple() -> None:
 
 
 def test_what_is_relevant_for_a_query_is_never_its_negative() -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"query": "q", "positive": "a", "negatives": ["b", "n"], "scores": [3, 2, 1]},
         {"query": "q", "positive": "b"},
     ]
@@ -111,7 +111,7 @@ def test_what_is_relevant_for_a_query_is_never_its_negative() -> None:
 
 @pytest.mark.parametrize("name", ["pairs.jsonl", "pairs.csv", "pairs.tsv", "pairs.parquet"])
 def test_the_same_collection_from_every_format(tmp_path: Path, name: str) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"query": "France?", "positive": "Paris.", "negatives": ["Rome.", '["x"]'], "scores": [9.5, 1, 0], "split": "train"},
         {"query": "Bread?", "positive": "Yeast,\nflour.", "negatives": [], "scores": None, "split": "dev"},
     ]
@@ -144,10 +144,20 @@ PAIR = {"query": "q", "positive": "a"}
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ({"positive": "a"}, "there is no query: expected a field 'query' or 'question' or 'anchor', or its name in "
-                            "PairColumns.query; the fields here are 'positive'"),
-        ({"query": "q", "url": "u"}, "there is no document: expected a field 'positive' or 'pos' or 'document' or 'doc' or "
-                                     "'answer' or 'passage' or 'text', or its name in PairColumns.positive; the fields here are 'url'"),
+        (
+            {"positive": "a"},
+            (
+                "there is no query: expected a field 'query' or 'question' or 'anchor', or its name in "
+                "PairColumns.query; the fields here are 'positive'"
+            ),
+        ),
+        (
+            {"query": "q", "url": "u"},
+            (
+                "there is no document: expected a field 'positive' or 'pos' or 'document' or 'doc' or "
+                "'answer' or 'passage' or 'text', or its name in PairColumns.positive; the fields here are 'url'"
+            ),
+        ),
         ({**PAIR, "query": " "}, "the query is empty; give it a text or remove the row"),
         ({**PAIR, "query": 3}, "the field 'query' is a number; expected a string"),
         ({**PAIR, "positive": ""}, "the document is empty; give it a text or remove the row"),
@@ -160,20 +170,28 @@ PAIR = {"query": "q", "positive": "a"}
         ({**PAIR, "negatives": ["n", "n"], "scores": [1, 2, 3]}, "the same negative is scored twice; keep one of the two"),
         ({**PAIR, "scores": [1, 2]}, "found 2 scores; expected 1: the positive's, then one for each negative"),
         ({**PAIR, "scores": [float("nan")]}, "the field 'scores' is not a list of finite numbers"),
-        ({**PAIR, "positive": ["a", "b"], "scores": [1]}, "there are scores, but several positives; give each positive a row "
-                                                         "of its own"),
+        (
+            {**PAIR, "positive": ["a", "b"], "scores": [1]},
+            ("there are scores, but several positives; give each positive a row of its own"),
+        ),
         ({**PAIR, "label": None}, "the field 'label' is None; a grade is a whole number, above 0 where relevant"),
-        ({**PAIR, "positive": "b", "label": 0, "neg": "n"}, "there are negatives or scores, but the grade is 0; they need a "
-                                                            "relevant document"),
+        (
+            {**PAIR, "positive": "b", "label": 0, "neg": "n"},
+            ("there are negatives or scores, but the grade is 0; they need a relevant document"),
+        ),
         ({**PAIR, "split": "../x"}, "the split is '../x'; expected a name of letters, digits, '-', '_' and '.', such as train"),
         ({**PAIR, "label": 2}, "the same query and document have the grade 2 here and 1 further up; keep one of the two"),
-        ({**PAIR, "scores": [3.0], "query": "first"}, "the same query and document were scored otherwise further up; keep one "
-                                                      "of the two"),
-        ({**PAIR, "negative": "n", "query": "first"}, "the same query and document have scores on one row and none on another; "
-                                                      "score both or neither"),
+        (
+            {**PAIR, "scores": [3.0], "query": "first"},
+            ("the same query and document were scored otherwise further up; keep one of the two"),
+        ),
+        (
+            {**PAIR, "negative": "n", "query": "first"},
+            ("the same query and document have scores on one row and none on another; score both or neither"),
+        ),
         ({**PAIR, "query": "\ud800"}, "\\ud800 is half of a surrogate pair, not a character; remove it"),
     ],
-)  # fmt: skip
+)
 def test_a_row_that_is_no_pair(row: dict[str, Any], problem: str) -> None:
     first = {"query": "first", "positive": "a", "scores": [1.0]}
     assert failure(first, PAIR, row) == f"pairs: row 3: {problem}"
@@ -196,7 +214,7 @@ def test_a_named_column_that_no_row_has() -> None:
 
 
 def test_columns_that_are_not_read_are_named() -> None:
-    with pytest.warns(UserWarning, match="^pairs: columns that are not read: 'negativ', 'url'$"):
+    with pytest.warns(UserWarning, match=r"^pairs: columns that are not read: 'negativ', 'url'$"):
         Collection.from_pairs([{**PAIR, "url": "u"}, {**PAIR, "negativ": "n"}])
 
 

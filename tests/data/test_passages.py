@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from biencoder.data.passages import PassageOptions, best_per_document, split_document
@@ -30,6 +31,7 @@ def test_a_short_document_is_its_content(text: str) -> None:
 
 
 @given(words=st.integers(0, 200), size=st.integers(1, 40), overlap=st.integers(0, 39))
+@settings(deadline=None)
 def test_passages_cover_the_text(words: int, size: int, overlap: int) -> None:
     if overlap >= size:
         return
@@ -38,7 +40,7 @@ def test_passages_cover_the_text(words: int, size: int, overlap: int) -> None:
     assert {word for passage in passages for word in passage} == set(text.split())
     if words > size:
         assert {len(passage) for passage in passages} == {size}
-        for left, right in zip(passages, passages[1:], strict=False):
+        for left, right in itertools.pairwise(passages):
             shared = set(left) & set(right)
             assert overlap <= len(shared) < size
 
@@ -73,11 +75,12 @@ def test_a_document_scores_as_its_best_passage() -> None:
     assert best(owners, [1, 1, 1], [4, 2, 1], 3) == ([1, 1, 1], [0, 1, 2])
     assert best(owners, [1, -5], [2, -1], 3) == ([1], [1])
     assert best(owners, [-5], [-1], 3) == ([], [])
-    with pytest.raises(ArgumentError, match="^k is 0; it must be at least 1$"):
+    with pytest.raises(ArgumentError, match=r"^k is 0; it must be at least 1$"):
         best(owners, [1], [0], 0)
 
 
 @given(data=st.data(), count=st.integers(1, 30), k=st.integers(1, 40))
+@settings(deadline=None)
 def test_best_documents_against_a_dictionary(data: Any, count: int, k: int) -> None:
     owners = data.draw(st.lists(st.integers(0, 8), min_size=count, max_size=count))
     rows = data.draw(st.permutations(range(count)))[: data.draw(st.integers(0, count))]

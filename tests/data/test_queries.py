@@ -12,7 +12,7 @@ from biencoder.records import Document, Query
 
 
 def test_usual_names_and_metadata() -> None:
-    rows = [{"qid": 3, "question": "x", "metadata": {"a": 1}, "b": 2}, {"_id": "4", "text": "y"}]
+    rows: list[dict[str, Any]] = [{"qid": 3, "question": "x", "metadata": {"a": 1}, "b": 2}, {"_id": "4", "text": "y"}]
     expected = {"3": Query("3", "x", {"a": 1, "b": 2}), "4": Query("4", "y")}
     assert read_queries(RowsTable(lambda: rows, name="queries")) == expected
 

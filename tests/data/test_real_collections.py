@@ -1,22 +1,12 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from biencoder.data.collection import Collection
 
-NAME = "BIENCODER_COLLECTIONS"
-
-pytestmark = [
-    pytest.mark.collections,
-    pytest.mark.skipif(NAME not in os.environ, reason=f"{NAME} names no folder of real collections"),
-]
-
-
-def read(name: str) -> Collection:
-    return Collection.read(Path(os.environ[NAME], name))
+pytestmark = pytest.mark.collections
 
 
 @pytest.mark.parametrize(
@@ -28,12 +18,12 @@ def read(name: str) -> Collection:
         ("arxiv_title", "Collection(74703 documents, 74703 queries, train 71048, dev 1823, test 1832)"),
     ],
 )
-def test_real_collections_are_read(name: str, summary: str) -> None:
-    assert repr(read(name)) == summary
+def test_real_collections_are_read(collections_folder: Path, name: str, summary: str) -> None:
+    assert repr(Collection.read(collections_folder / name)) == summary
 
 
-def test_a_real_collection_is_written_and_read_back(tmp_path: Path) -> None:
-    collection = read("medquad")
+def test_a_real_collection_is_written_and_read_back(collections_folder: Path, tmp_path: Path) -> None:
+    collection = Collection.read(collections_folder / "medquad")
     collection.write(tmp_path / "new", compress=True)
     again = Collection.read(tmp_path / "new")
     assert all(left == right for left, right in zip(collection.documents, again.documents, strict=True))
@@ -41,8 +31,8 @@ def test_a_real_collection_is_written_and_read_back(tmp_path: Path) -> None:
     assert [again.examples(split) for split in again.splits] == [collection.examples(split) for split in collection.splits]
 
 
-def test_a_dev_split_of_scifact_shares_no_document_with_train() -> None:
-    collection = read("scifact").hold_out(share=0.2, seed=0)
+def test_a_dev_split_of_scifact_shares_no_document_with_train(collections_folder: Path) -> None:
+    collection = Collection.read(collections_folder / "scifact").hold_out(share=0.2, seed=0)
     train, dev = (
         {document for judged in collection.judgements(split).values() for document in judged} for split in ("train", "dev")
     )

@@ -30,7 +30,10 @@ def test_json_lines(tmp_path: Path, name: str) -> None:
     [
         ('{"a":', "not JSON: Expecting value at column 6; expected one JSON object a line"),
         ("{} {}", "not JSON: Extra data at column 3; expected one JSON object a line"),
-        ("{'a': 1}", "not JSON: Expecting property name enclosed in double quotes at column 2; expected one JSON object a line"),
+        (
+            "{'a': 1}",
+            "not JSON: Expecting property name enclosed in double quotes at column 2; expected one JSON object a line",
+        ),
         ("[" * 100_000, "not JSON: nested too deeply; expected one JSON object a line"),
         ("[1]", "found a list; expected one JSON object a line"),
         ("null", "found null; expected one JSON object a line"),

@@ -77,8 +77,7 @@ def test_other_files_are_counted_in_a_warning(tmp_path: Path) -> None:
         (b"", ": the document is empty: it has neither title nor text; give it a text or remove it"),
         (
             b"one\ntwo \xff\n",
-            ", line 2: byte 0xff at position 9 is not UTF-8; "
-            "convert the file, for instance with iconv -f latin1 -t utf-8",
+            ", line 2: byte 0xff at position 9 is not UTF-8; convert the file, for instance with iconv -f latin1 -t utf-8",
         ),
     ],
 )
@@ -106,8 +105,8 @@ def test_links_may_not_leave_the_folder(tmp_path: Path) -> None:
     (inside / "again.txt").symlink_to("a.txt")
     (inside / "round").symlink_to(".")
     assert [document.id for document in FolderDocuments(inside)] == ["a.txt", "again.txt", "sub/b.txt"]
-    outside = folder(tmp_path / "out", secret_dot_txt="z")
-    for name, target in [("c.txt", outside / "secret.txt"), ("folder", outside)]:
+    outside = folder(tmp_path / "out", other_dot_txt="z")
+    for name, target in [("c.txt", outside / "other.txt"), ("folder", outside)]:
         (inside / name).symlink_to(target)
         expected = f"a symbolic link to {target}, outside the folder; copy the files or remove it"
         assert failure(inside) == f"{inside / name}: {expected}"

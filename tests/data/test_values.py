@@ -25,7 +25,7 @@ def test_what_is_no_id(value: object, message: str) -> None:
 
 
 def test_what_is_no_text() -> None:
-    with pytest.raises(ValueProblem, match="^the field 'text' is a list; expected a string$"):
+    with pytest.raises(ValueProblem, match=r"^the field 'text' is a list; expected a string$"):
         as_text([], field="text")
 
 
@@ -81,5 +81,5 @@ def test_the_metadata_object_is_merged(fields: dict[str, object], metadata: dict
 
 
 def test_metadata_that_contradicts_itself() -> None:
-    with pytest.raises(ValueProblem, match="^'a' stands both beside and inside 'metadata', with different values; keep one$"):
+    with pytest.raises(ValueProblem, match=r"^'a' stands both beside and inside 'metadata', with different values; keep one$"):
         metadata_of({"a": 1, "metadata": {"a": 2}})

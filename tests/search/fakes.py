@@ -25,6 +25,7 @@ class FakeModel:
         self.name = name
         self.dimension = dimension
         self.normalised = normalised
+        self.similarity = "cosine" if normalised else "dot"
         self.delay = delay
         self.calls: list[int] = []
 

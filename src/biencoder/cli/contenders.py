@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from biencoder.cli.models import load_model
+from biencoder.cli.opening import is_index, load_model, open_index
 from biencoder.cli.terminal import TerminalProgress
-from biencoder.errors import ArgumentError, StorageError
+from biencoder.errors import ArgumentError
 from biencoder.records import Hit
 
 if TYPE_CHECKING:
@@ -53,13 +53,12 @@ class Bench:
         return self._search(contender, searcher)
 
     def _open(self, contender: str, *, hybrid: bool) -> Searcher:
-        from biencoder.search import Searcher
-
-        if _is_index(Path(contender)):
-            self.progress.phase(f"opening {contender}")
-            searcher = Searcher.open(contender, precision=self.precision)
+        if is_index(contender):
+            searcher = open_index(contender, precision=self.precision, progress=self.progress)
             self._check_size(contender, len(searcher))
             return searcher
+        from biencoder.search import Searcher
+
         model = load_model(contender, precision=self.precision, progress=self.progress)
         self.progress.phase(f"encoding {len(self.collection.documents):,} documents")
         return Searcher.in_memory(model, self.collection.documents, keywords=hybrid)
@@ -109,15 +108,3 @@ class _Hybrid:
 
     def search_many(self, queries: Sequence[str], *, k: int) -> list[list[Hit]]:
         return self._searcher.search_many(queries, k=k, hybrid=True)
-
-
-def _is_index(path: Path) -> bool:
-    from biencoder.index.manifest import KIND
-    from biencoder.storage.manifest import NAME, peek_manifest
-
-    if not (path / NAME).is_file():
-        return False
-    kind = peek_manifest(path).kind
-    if kind == "vectors":
-        raise StorageError(f"{path} is a folder of kind vectors; make an index of it (biencoder index --vectors {path})")
-    return kind == KIND

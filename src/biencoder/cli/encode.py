@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from biencoder.cli.models import load_model
+from biencoder.cli.opening import load_model
 from biencoder.cli.options import (
     CorpusArgument,
     Json,

@@ -85,5 +85,5 @@ def _print(found: Evaluation, pairs: list[tuple[Evaluation, list[Comparison]]]) 
 
     print(format_evaluation(found))
     for other, comparisons in pairs:
-        print(f"\nagainst {other.retriever}:")
+        print(f"\n{found.retriever} against {other.retriever}:")
         print(format_comparison(comparisons))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from biencoder.cli.models import load_model
+from biencoder.cli.opening import load_model
 from biencoder.cli.options import CollectionArgument, Json, PrecisionName, Quiet
 from biencoder.cli.terminal import TerminalProgress, print_facts, print_json, print_next
 
@@ -56,10 +56,13 @@ def command(
 
 def _result(out: Path) -> dict[str, Any]:
     """The measures that the run folder keeps, told as before and after."""
+    from biencoder.pipeline import read_run
+
     found = json.loads((out / "measures.json").read_text(encoding="utf-8"))
     dev = found.pop("dev")
     after = dev[str(found["chosen_step"])]
-    return {"model": str(out / "model"), "before": dev["0"], "after": after, "dev": dev, **found}
+    rate = read_run(out)["options"]["training"]["learning_rate"]
+    return {"model": str(out / "model"), "before": dev["0"], "after": after, "dev": dev, "learning_rate": rate, **found}
 
 
 def _print(result: dict[str, Any], *, collection: str, start: str, out: Path) -> None:
@@ -74,4 +77,15 @@ def _print(result: dict[str, Any], *, collection: str, start: str, out: Path) ->
             ("model", result["model"]),
         ]
     )
-    print_next([["evaluate", out, collection, "--against", start], ["index", out, collection, "--out", f"{out}.index"]])
+    print_next(_next_steps(result, collection=collection, start=start, out=out))
+
+
+def _next_steps(result: dict[str, Any], *, collection: str, start: str, out: Path) -> list[list[str]]:
+    """What follows a success: measure and index it; a training that did not help: a gentler one."""
+    if result["kept"]:
+        return [
+            ["evaluate", str(out), collection, "--against", start],
+            ["index", str(out), collection, "--out", f"{out}.index"],
+        ]
+    rate = result["learning_rate"] / 4
+    return [["fit", collection, "--model", start, "--out", f"{out}.gentler", "--set", f"training.learning_rate={rate:g}"]]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from biencoder.cli.models import load_model
+from biencoder.cli.opening import load_model
 from biencoder.cli.options import (
     CorpusArgument,
     Json,

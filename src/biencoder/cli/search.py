@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from biencoder.cli.hits import hit_lines
+from biencoder.cli.opening import open_index
 from biencoder.cli.options import Json, Precision, PrecisionName
 from biencoder.cli.terminal import TerminalProgress, print_json
 from biencoder.errors import DataError
@@ -38,12 +39,10 @@ def command(
     of its lines is a query, and --json prints one list a line.
     """
     with TerminalProgress() as progress:
-        from biencoder.search import Searcher
         from biencoder.search.queries import check_queries
 
         check_queries([] if query is None else [query], k=k)
-        progress.phase(f"opening {index}")
-        searcher = Searcher.open(index, precision=precision.value)
+        searcher = open_index(index, precision=precision.value, progress=progress)
     asked = _Asked(searcher, k, hybrid, json)
     if query is not None:
         asked.answer(query)

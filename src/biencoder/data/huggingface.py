@@ -99,21 +99,18 @@ def huggingface_collection(name: str) -> Contents:
 
 
 def _retrieval(hub: HubName) -> Contents:
-    def part(config: str) -> dict[str, Any]:
-        return load(hub.dataset, config, split=None, saved=False, name=f"{hub.name}:{config}")
+    base = PREFIX + hub.dataset
+
+    def table(config: str) -> RowsTable:
+        name = f"{base}:{config}"
+        return _only(load(hub.dataset, config, split=None, saved=False, name=name), name=name)
 
     inside = next((config for config in ("qrels", "default") if config in hub.configs), None)
-    qrels_name = f"{hub.name}-qrels"
-    if inside is not None:
-        qrels, qrels_name = part(inside), f"{hub.name}:{inside}"
-    else:
-        qrels = load(f"{hub.dataset}-qrels", None, split=None, saved=False, name=qrels_name)
-    wanted = {split: data for split, data in qrels.items() if hub.split in {None, split}}
-    return assemble(
-        _only(part("corpus"), name=f"{hub.name}:corpus"),
-        _only(part("queries"), name=f"{hub.name}:queries"),
-        {split: JudgementTable(_table(data, name=f"{qrels_name}:{split}")) for split, data in wanted.items()},
-    )
+    place = f"{base}-qrels" if inside is None else f"{base}:{inside}"
+    dataset = hub.dataset if inside is not None else f"{hub.dataset}-qrels"
+    qrels = load(dataset, inside, split=hub.split, saved=False, name=place)
+    judged = {split: JudgementTable(_table(data, name=f"{place}:{split}")) for split, data in qrels.items()}
+    return assemble(table("corpus"), table("queries"), judged)
 
 
 def _only(parts: Mapping[str, Any], *, name: str) -> RowsTable:

@@ -28,7 +28,7 @@ def ir_documents(name: str, fields: DocumentFields) -> TableDocuments:
         DataError: where there is no such entry, it has no documents, or cannot be fetched.
         MissingDependencyError: where ``ir_datasets`` is not installed.
     """
-    return TableDocuments(_table(_load(name), "docs", name=name), fields)
+    return TableDocuments(_table(_load(name), "docs", name=name, default_text=fields.text is None), fields)
 
 
 def ir_collection(name: str) -> Contents:
@@ -69,26 +69,31 @@ def _children(name: str) -> dict[str, Any]:
     return {split: _load(child) for split, child in found.items() if child in names and _load(child).has_qrels()}
 
 
-def _table(entry: Any, what: str, *, name: str) -> RowsTable:
+def _table(entry: Any, what: str, *, name: str, default_text: bool = True) -> RowsTable:
     """The rows of ``docs`` or ``qrels``."""
     if not getattr(entry, f"has_{what}")():
         raise DataError(f"this entry has no {what}", path=name)
-    return RowsTable(partial(_rows, getattr(entry, f"{what}_iter"), name=name), name=name)
+    read = partial(_rows, getattr(entry, f"{what}_iter"), name=name, default_text=default_text)
+    return RowsTable(read, name=name)
 
 
-def _rows(iterate: Callable[[], Any], *, name: str) -> Iterator[dict[str, Any]]:
+def _rows(iterate: Callable[[], Any], *, name: str, default_text: bool = True) -> Iterator[dict[str, Any]]:
     try:
         for record in iterate():
-            yield _row(record)
+            yield _with_default_text(record) if default_text else record._asdict()
     except (OSError, RuntimeError, ValueError) as error:
         raise DataError(f"this entry cannot be read ({one_line(error)})", path=name) from error
 
 
-def _row(record: Any) -> dict[str, Any]:
-    """The fields of a record; its default text, which holds its title, where no field has a usual name."""
+def _with_default_text(record: Any) -> dict[str, Any]:
+    """The fields of a record, and its default text where no field has a usual name.
+
+    The default text holds the title, which therefore goes to the metadata, so that no word is read twice.
+    """
     row: dict[str, Any] = record._asdict()
     if hasattr(record, "default_text") and not row.keys() & set(TEXT_FIELDS):
-        row.pop("title", None)
+        if "title" in row:
+            row["metadata"] = {"title": row.pop("title")}
         row["text"] = record.default_text()
     return row
 

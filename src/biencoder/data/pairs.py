@@ -129,7 +129,9 @@ class PairReader:
     def _pair(self, row: Row) -> Pair:
         """Take a pair out of a row; what stays in the row was not read."""
         named = self._columns
-        query = as_text(row.pop(choose(row, named.query, QUERY_COLUMNS, what="query", option="PairColumns.query")), field="query")
+        query = as_text(
+            row.pop(choose(row, named.query, QUERY_COLUMNS, what="query", option="PairColumns.query")), field="query"
+        )
         if not query or query.isspace():
             raise ValueProblem("the query is empty; give it a text or remove the row")
         positive = choose(row, named.positive, POSITIVE_COLUMNS, what="document", option="PairColumns.positive")

@@ -117,6 +117,11 @@ class _Builder:
             return
         self.vectors = VectorsFolder(given)
         self.identity.check_documents(self.vectors.manifest.identity, what=str(given))
+        if self.vectors.manifest.metric != metric_of(self.model):
+            raise ArgumentError(
+                f"{given} was encoded to be compared by {self.vectors.manifest.metric}, and the model given compares by "
+                f"{metric_of(self.model)}; encode again"
+            )
         found = self.vectors.manifest.passages
         if passages is not None and found != asdict(passages):
             raise ArgumentError(

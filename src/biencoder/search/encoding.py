@@ -29,7 +29,7 @@ from biencoder.progress import Progress
 from biencoder.records import Document
 from biencoder.scoring import FloatArray
 from biencoder.search.documents import CorpusDigest
-from biencoder.search.model import Model, metric_of
+from biencoder.search.model import Model, comparable, metric_of
 from biencoder.search.vectors import KIND, OWNERS, VectorsFolder, VectorsManifest
 from biencoder.storage.folder import check_replaceable, explain_os_errors, flush_tree, locked, put_in_place
 from biencoder.storage.lines import LineWriter
@@ -129,6 +129,7 @@ class _Job:
         self.window = window
         self.progress = progress
         self.identity = model.identity
+        self.metric = metric_of(model)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -136,6 +137,7 @@ class _Job:
         return {
             "document": self.identity.document,
             "execution": self.identity.execution,
+            "metric": self.metric,
             "passages": asdict(self.passages) if self.passages else None,
             "window": self.window,
         }
@@ -232,7 +234,7 @@ class _Job:
                 f"the model gave a vector that is not finite among documents {batch[0].id!r} to {batch[-1].id!r}; "
                 "its weights are damaged, or its precision too low"
             )
-        return vectors
+        return comparable(vectors, model=self.model, metric=self.metric)
 
     def _digest(self) -> str:
         digest = CorpusDigest()
@@ -242,7 +244,7 @@ class _Job:
 
     def _manifest(self, count: int, vectors: int, corpus: str) -> VectorsManifest:
         return VectorsManifest(
-            metric=metric_of(self.model),
+            metric=self.metric,
             dimension=self.model.dimension,
             count=count,
             vectors=vectors,
@@ -257,6 +259,7 @@ def _state_of(manifest: VectorsManifest) -> dict[str, Any]:
     return {
         "document": manifest.identity.document,
         "execution": manifest.identity.execution,
+        "metric": manifest.metric,
         "passages": manifest.passages,
         "window": manifest.window,
     }

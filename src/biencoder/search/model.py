@@ -8,7 +8,7 @@ from typing import Protocol
 
 from biencoder.identity import Identity
 from biencoder.index.base import Metric
-from biencoder.scoring import FloatArray
+from biencoder.scoring import FloatArray, normalise
 
 
 class Model(Protocol):
@@ -21,6 +21,10 @@ class Model(Protocol):
     @property
     def normalised(self) -> bool:
         """Whether the vectors have length 1."""
+
+    @property
+    def similarity(self) -> str:
+        """``cosine`` or ``dot``: how the vectors are meant to be compared."""
 
     @property
     def identity(self) -> Identity:
@@ -37,5 +41,10 @@ class Model(Protocol):
 
 
 def metric_of(model: Model) -> Metric:
-    """``cosine`` where the vectors have length 1, else ``dot``; an inner product both ways."""
-    return "cosine" if model.normalised else "dot"
+    """How the model's vectors are compared; an inner product both ways, of vectors of length 1 where it is ``cosine``."""
+    return "cosine" if model.normalised or model.similarity == "cosine" else "dot"
+
+
+def comparable(vectors: FloatArray, *, model: Model, metric: Metric) -> FloatArray:
+    """A model's vectors as an index of this metric holds them: those of a cosine model that gives other lengths, scaled to 1."""
+    return normalise(vectors) if metric == "cosine" and not model.normalised else vectors

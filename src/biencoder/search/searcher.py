@@ -21,7 +21,7 @@ from biencoder.search.documents import DocumentStore
 from biencoder.search.fusion import reciprocal_rank_fusion
 from biencoder.search.keywords import FOLDER as KEYWORDS
 from biencoder.search.keywords import KeywordIndex
-from biencoder.search.model import Model, metric_of
+from biencoder.search.model import Model, comparable, metric_of
 from biencoder.search.queries import check_queries
 from biencoder.search.vectors import OWNERS, open_owners
 
@@ -134,10 +134,12 @@ class Searcher:
         """
         store = DocumentStore.temporary(documents)
         matrix = np.empty((len(store), model.dimension), dtype=np.float32)
+        metric = metric_of(model)
         for start in range(0, len(store), _ENCODED):
             texts = [store[number].content for number in range(start, min(start + _ENCODED, len(store)))]
-            matrix[start : start + len(texts)] = model.encode_documents(texts)
-        index = ExactIndex.build(matrix, metric=metric_of(model))
+            vectors = model.encode_documents(texts)
+            matrix[start : start + len(texts)] = comparable(vectors, model=model, metric=metric)
+        index = ExactIndex.build(matrix, metric=metric)
         terms = KeywordIndex.build(document.content for document in store) if keywords else None
         return cls(model, index, store, keywords=terms)
 
@@ -183,7 +185,8 @@ class Searcher:
         if not queries:
             return []
         depth = max(k, _FUSED) if hybrid else k
-        found = self._nearest(self.model.encode_queries(list(queries)), depth, parameters)
+        vectors = comparable(self.model.encode_queries(list(queries)), model=self.model, metric=self.index.metric)
+        found = self._nearest(vectors, depth, parameters)
         if hybrid:
             found = [self._fuse(query, own, k, depth) for query, own in zip(queries, found, strict=True)]
         return [self.documents.hits(scores, numbers, texts=texts) for scores, numbers in found]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +65,16 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     return tokenizer  # type: ignore[return-value]
 
 
+def lower_case(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Make a tokenizer lower-case its input first, where it does not by itself."""
+    from tokenizers import normalizers
+
+    core = tokenizer.backend_tokenizer
+    if core.normalizer is None or core.normalizer.normalize_str("A") != "a":
+        own = [] if core.normalizer is None else [core.normalizer]
+        core.normalizer = normalizers.Sequence([normalizers.Lowercase(), *own])
+
+
 def longest_input(backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, tokenizer_limit: bool = True) -> int:
     """The most tokens that a backbone can take, as far as its configuration and, unless left out, its tokenizer say."""
     config = backbone.config
@@ -88,6 +100,23 @@ def quiet_transformers() -> Iterator[None]:
         transformers_logging.set_verbosity(level)
         if bars:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def os_errors_of_rust() -> Iterator[None]:
+    """Raise as OSError what safetensors and tokenizers, written in Rust, report of the system's refusals in their own way.
+
+    Raises:
+        OSError: such as for a full disk.
+    """
+    try:
+        yield
+    except Exception as error:
+        code = re.search(r"\(os error (\d+)\)", str(error))
+        if isinstance(error, OSError) or code is None:
+            raise
+        number = int(code[1])
+        raise OSError(number, os.strerror(number)) from error
 
 
 @contextmanager

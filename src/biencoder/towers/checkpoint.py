@@ -14,9 +14,9 @@ from typing import Any
 from biencoder.errors import ModelError
 from biencoder.identity import Identity, short
 from biencoder.storage.folder import writing
-from biencoder.towers.backbone import load_backbone, load_tokenizer, longest_input, quiet_transformers
+from biencoder.towers.backbone import load_backbone, load_tokenizer, longest_input, lower_case, os_errors_of_rust, quiet_transformers
 from biencoder.towers.families import Family, family_of
-from biencoder.towers.layout import Layout, Side, read_json, read_layout
+from biencoder.towers.layout import Layout, Side, read_layout, read_object
 from biencoder.towers.pooling import Pooling
 from biencoder.towers.tower import Projection, Tower, TowerSettings
 
@@ -58,7 +58,7 @@ def read_checkpoint(folder: Path, *, name: str = "") -> Checkpoint:
     """
     if (folder / OWN).exists():
         return _read_own(folder)
-    config = read_json(folder / "config.json", default={})
+    config = read_object(folder / "config.json", default={})
     family = family_of(name, folder.name, str(folder.parent.parent.name), str(config.get("_name_or_path", "")))
     if (folder / "modules.json").exists():
         return _read_foreign(read_layout(folder), family)
@@ -68,7 +68,7 @@ def read_checkpoint(folder: Path, *, name: str = "") -> Checkpoint:
 
 
 def _read_own(folder: Path) -> Checkpoint:
-    own = read_json(folder / OWN)
+    own = read_object(folder / OWN)
     if own.get("format") != FORMAT:
         raise ModelError(f"{folder / OWN} has format {own.get('format')}; this biencoder reads format {FORMAT}")
     layout = read_layout(folder)
@@ -102,6 +102,8 @@ def _read_foreign(layout: Layout, family: Family) -> Checkpoint:
     prompt = fallback if query_prompt is None else query_prompt
     twin = _with_prompt(document.settings, prompt)
     query = document.twin(twin) if layout.shared else _tower(layout.query, None, prompt=prompt)
+    if layout.similarity not in {None, "cosine", "dot"}:
+        notes.append(f"the checkpoint compares by {layout.similarity}, which search does not offer; cosine is used")
     dot = layout.similarity == "dot" or (layout.similarity is None and family.normalise is False)
     return Checkpoint(query, document, "dot" if dot else "cosine", tuple(notes))
 
@@ -118,6 +120,8 @@ def _read_bare(folder: Path, family: Family) -> Checkpoint:
 
 def _tower(side: Side, settings: TowerSettings | None, *, prompt: str = "") -> Tower:
     backbone, tokenizer = load_backbone(side.backbone), load_tokenizer(side.backbone)
+    if side.lower_case:
+        lower_case(tokenizer)
     if settings is None:
         length = side.max_length or longest_input(backbone, tokenizer)
         settings = TowerSettings(side.pooling, side.normalise, prompt, length)
@@ -140,7 +144,7 @@ def _read_projection(folder: Path | None) -> Projection | None:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    config = read_json(folder / "config.json")
+    config = read_object(folder / "config.json")
     try:
         projection = Projection(
             inputs=int(config["in_features"]),
@@ -149,7 +153,7 @@ def _read_projection(folder: Path | None) -> Projection | None:
             activation=str(config.get("activation_function", "torch.nn.Identity")).rpartition(".")[2],
         )
         projection.load_state_dict(load_file(folder / "model.safetensors"))
-    except (OSError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{folder} cannot be read as a projection ({str(error).splitlines()[0]})") from error
     return projection
 
@@ -169,6 +173,7 @@ def write_checkpoint(checkpoint: Checkpoint, path: str | Path) -> None:
         write_files(checkpoint, folder)
 
 
+@os_errors_of_rust()
 def write_files(checkpoint: Checkpoint, folder: Path) -> None:
     """Write a model's files into ``folder``, which somebody else puts in place."""
     if checkpoint.shared:

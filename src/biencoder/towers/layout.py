@@ -26,13 +26,17 @@ _UNSUPPORTED = ("pooling_mode_mean_sqrt_len_tokens", "pooling_mode_weightedmean_
 
 @dataclass(slots=True)
 class Side:
-    """The modules of one tower; ``max_length`` is None where the checkpoint leaves it to the tokenizer."""
+    """The modules of one tower; ``max_length`` is None where the checkpoint leaves it to the tokenizer.
+
+    ``lower_case`` asks for lower-cased text whatever the tokenizer does by itself.
+    """
 
     backbone: Path
     pooling: Pooling = Pooling.MEAN
     normalise: bool = False
     projection: Path | None = None
     max_length: int | None = None
+    lower_case: bool = False
 
 
 @dataclass(slots=True)
@@ -61,6 +65,14 @@ def read_layout(folder: Path) -> Layout:
     Raises:
         ModelError: where a module is unknown, or a file is damaged.
     """
+    try:
+        return _read_layout(folder)
+    except (AttributeError, IndexError, TypeError, ValueError, OverflowError) as error:  # JSON, but of another form
+        raise ModelError(f"{folder}: modules.json, or a configuration that it names, has not the form that "
+                         f"sentence-transformers writes ({error})") from None  # fmt: skip
+
+
+def _read_layout(folder: Path) -> Layout:
     modules = read_json(folder / "modules.json")
     if not isinstance(modules, list) or not modules:
         raise ModelError(f"{folder / 'modules.json'} lists no modules")
@@ -69,7 +81,7 @@ def read_layout(folder: Path) -> Layout:
         query, document = _routes(named[0][1], behind=named[1:])
     else:
         query = document = _side(named)
-    config = read_json(folder / "config_sentence_transformers.json", default={})
+    config = read_object(folder / "config_sentence_transformers.json", default={})
     prompts = {key: value for key, value in (config.get("prompts") or {}).items() if isinstance(value, str)}
     default = config.get("default_prompt_name")
     return Layout(query, document, prompts, prompts.get(default, "") if default else "", config.get("similarity_fn_name"))
@@ -103,6 +115,18 @@ def read_json(path: Path, *, default: Any = None) -> Any:
         raise ModelError(f"{path} cannot be read as JSON ({error}); the model folder is damaged") from None
 
 
+def read_object(path: Path, *, default: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Parse a small JSON file that holds an object; see `read_json`.
+
+    Raises:
+        ModelError: where it is missing without default, damaged, or holds something else.
+    """
+    found = read_json(path, default=default)
+    if not isinstance(found, dict):
+        raise ModelError(f"{path} holds no JSON object; the model folder is damaged")
+    return found
+
+
 def _class_name(entry: Any, folder: Path) -> str:
     path = str(entry.get("type", "")) if isinstance(entry, dict) else ""
     name = path.rpartition(".")[2]
@@ -114,7 +138,7 @@ def _class_name(entry: Any, folder: Path) -> str:
 
 def _routes(folder: Path, *, behind: list[tuple[str, Path]]) -> tuple[Side, Side]:
     """The two sides of a Router, each with the modules that stand behind it."""
-    config = read_json(folder / "router_config.json")
+    config = read_object(folder / "router_config.json")
     try:
         structure, types = config["structure"], config["types"]
         sides = []
@@ -132,8 +156,9 @@ def _side(modules: list[tuple[str, Path]]) -> Side:
     if modules[0][0] != "Transformer":
         raise ModelError(f"{modules[0][1]}: the first module is {modules[0][0]}; a Transformer was expected")
     side = Side(modules[0][1])
-    length = read_json(side.backbone / "sentence_bert_config.json", default={}).get("max_seq_length")
-    side.max_length = int(length) if length else None
+    config = read_object(side.backbone / "sentence_bert_config.json", default={})
+    side.max_length = int(config.get("max_seq_length") or 0) or None
+    side.lower_case = bool(config.get("do_lower_case"))
     for name, folder in modules[1:]:
         if name == "Pooling":
             side.pooling = _pooling(folder)
@@ -147,7 +172,7 @@ def _side(modules: list[tuple[str, Path]]) -> Side:
 
 
 def _pooling(folder: Path) -> Pooling:
-    config = read_json(folder / "config.json")
+    config = read_object(folder / "config.json")
     if config.get("include_prompt", True) is False:
         raise ModelError(f"{folder}: pooling that leaves the prompt out (include_prompt false) is not supported")
     mode = config.get("pooling_mode")

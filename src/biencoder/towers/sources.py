@@ -26,9 +26,9 @@ def find_model(source: str | os.PathLike[str]) -> Path:
         ModelError: where it is none of these; the message says what was looked for.
     """
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - pathlib raises where a name is too long
         return _inside(path)
-    if path.exists():
+    if os.path.exists(path):  # noqa: PTH110
         raise ModelError(f"{path} is a file; a model is a folder, an installed model package or a hub name")
     name = os.fspath(source)
     package = _package_folder(name)

@@ -30,8 +30,10 @@ class TrainingOptions(BaseModel):
     query_length: Annotated[int, Field(ge=4)] | None = None
     document_length: Annotated[int, Field(ge=4)] | None = None
     """Tokens during this stage; None takes the towers' own."""
-    attention_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """0 keeps the fused attention kernel, which has no dropout on processors; the hidden layers keep their own."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Of the hidden layers; None keeps the checkpoint's own. On processors its random numbers come from one thread."""
+    attention_dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.0
+    """Of the attention weights; 0 keeps the fused attention kernel, which has no dropout on processors."""
     token_budget: Annotated[int, Field(ge=64)] = 2048
     evaluations: Annotated[int, Field(ge=1, le=100)] = 1
     """How often the development split is looked at, evenly over the steps; the last look is at the end."""

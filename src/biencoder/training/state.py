@@ -17,10 +17,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from biencoder.configuration import first_difference
 from biencoder.errors import ArgumentError
 from biencoder.records import Example
 from biencoder.storage.folder import writing
-from biencoder.storage.manifest import read_manifest, write_manifest
+from biencoder.storage.manifest import read_manifest, verify, write_manifest
+from biencoder.towers.backbone import os_errors_of_rust
 
 KIND = "training"
 VERSION = 1
@@ -46,7 +48,7 @@ def save_state(
 ) -> None:
     """Write a checkpoint in one step; ``purpose`` is what a later run must want to do to go on from it."""
     record = {"step": state.step, "scores": {str(step): score for step, score in state.scores.items()}, "losses": state.losses}
-    with writing(folder) as new:
+    with writing(folder) as new, os_errors_of_rust():
         save_file(weights_of(towers), new / "weights.safetensors")
         save_file(_optimizer_tensors(optimizer), new / "optimizer.safetensors")
         if state.best is not None:
@@ -68,13 +70,12 @@ def load_state(
         return None
     found = read_manifest(folder, kind=KIND, version=VERSION).fields
     wanted = json.loads(json.dumps(purpose))
-    differing = sorted(key for key in wanted.keys() | found.keys() if wanted.get(key) != found.get(key))
-    if differing:
-        key = differing[0]
+    if found != wanted:
         raise ArgumentError(
-            f"{folder} holds a training with another {key} ({_brief(found.get(key))}, now {_brief(wanted.get(key))}); "
-            "choose another place, or remove that folder to begin again"
+            f"{folder} holds another training ({first_difference(found, wanted)}); choose another place, or remove that "
+            "folder to begin again"
         )
+    verify(folder)
     record = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     put_weights(towers, load_file(folder / "weights.safetensors"))
     _put_optimizer_tensors(optimizer, load_file(folder / "optimizer.safetensors"))
@@ -106,11 +107,6 @@ def digest_of(examples: Iterable[Example]) -> str:
         record = asdict(example) | {"known_positives": sorted(example.known_positives)}
         digest.update(json.dumps(record, sort_keys=True).encode())
     return digest.hexdigest()
-
-
-def _brief(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

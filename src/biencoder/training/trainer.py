@@ -117,7 +117,7 @@ class _Run:
     def prepared(self) -> Iterator[None]:
         """Dropout on and its randomness our own while the block runs; both as they were afterwards."""
         devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), _attention_dropout(self.towers, self.options.attention_dropout):
+        with torch.random.fork_rng(devices=devices), _dropout(self.towers, self.options):
             self.began = (time.monotonic(), self.state.step)
             try:
                 yield
@@ -219,18 +219,17 @@ def _seed_of(seed: int, step: int) -> int:
 
 
 @contextmanager
-def _attention_dropout(towers: nn.Module, share: float) -> Iterator[None]:
-    """Set the dropout of attention weights, which BERT and its relatives keep in their self-attention modules."""
-    found = [
-        dropout
-        for module in towers.modules()
-        if type(module).__name__.endswith("Attention") and isinstance(dropout := getattr(module, "dropout", None), nn.Dropout)
-    ]
-    before = [dropout.p for dropout in found]
-    for dropout in found:
-        dropout.p = share
+def _dropout(towers: nn.Module, options: TrainingOptions) -> Iterator[None]:
+    """Set the dropout of attention weights, which BERT and its relatives keep in their self-attention modules, and the rest."""
+    found: list[tuple[nn.Dropout, float]] = []
+    for module in towers.modules():
+        wanted = options.attention_dropout if type(module).__name__.endswith("Attention") else options.dropout
+        own = [child for child in module.children() if isinstance(child, nn.Dropout)]
+        found += [(dropout, dropout.p) for dropout in own]
+        for dropout in own:
+            dropout.p = dropout.p if wanted is None else wanted
     try:
         yield
     finally:
-        for dropout, old in zip(found, before, strict=True):
-            dropout.p = old
+        for dropout, before in found:
+            dropout.p = before

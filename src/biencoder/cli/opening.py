@@ -1,0 +1,63 @@
+"""Opening what the user names: a model, with its remarks; an index, or a line that says what stands there instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from biencoder.cli.terminal import TerminalProgress
+from biencoder.errors import StorageError
+
+if TYPE_CHECKING:
+    from biencoder.search import Searcher
+    from biencoder.towers.bi_encoder import BiEncoder
+
+
+def load_model(name: str, *, precision: str, progress: TerminalProgress) -> BiEncoder:
+    """Load a model and say what its checkpoint left open and was decided in its place.
+
+    Raises:
+        ModelError: where there is no such model, or it cannot be read.
+    """
+    progress.phase(f"loading {name}")
+    from biencoder.towers.bi_encoder import BiEncoder
+
+    model = BiEncoder.load(name, precision=precision)
+    for note in model.notes:
+        progress.say(f"{name}: {note}")
+    return model
+
+
+def open_index(name: str, *, precision: str, progress: TerminalProgress) -> Searcher:
+    """Open an index.
+
+    Raises:
+        StorageError: where there is none.
+        CorruptError: where it is damaged.
+        IdentityError: where the model in it is not the one that made its vectors.
+    """
+    if Path(name).exists() and not is_index(name):
+        raise StorageError(f"{name} is no index; make one: biencoder index MODEL CORPUS --out DIR")
+    progress.phase(f"opening {name}")
+    from biencoder.search import Searcher
+
+    return Searcher.open(name, precision=precision)
+
+
+def is_index(name: str) -> bool:
+    """Whether a folder is an index, whole or damaged.
+
+    Raises:
+        StorageError: where it holds vectors, which have to become an index first.
+        CorruptError: where its manifest is damaged.
+    """
+    from biencoder.index.manifest import KIND
+    from biencoder.storage.manifest import NAME, peek_manifest
+
+    folder = Path(name)
+    if not (folder / NAME).is_file():
+        return False
+    kind = peek_manifest(folder).kind
+    if kind == "vectors":
+        raise StorageError(f"{folder} holds vectors; make an index of them: biencoder index MODEL CORPUS --vectors {folder}")
+    return kind == KIND

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from biencoder.errors import ArgumentError
+from biencoder.towers import precision
+from biencoder.towers.bi_encoder import BiEncoder
+from biencoder.towers.precision import Precision, arithmetic, has_bfloat16
+
+CPU = torch.device("cpu")
+TEXTS = ["does aspirin lower cancer risk?", "The liver makes bile. " * 20, "zinc", "How long should a fever last in children"]
+
+
+def test_unknown() -> None:
+    with pytest.raises(ArgumentError, match="^precision 'int3' is unknown; choose one of exact, fast$"):
+        Precision.of("int3")
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [({"avx2": True}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"amx_bf16": False}, False)],
+)
+def test_has_bfloat16(monkeypatch: pytest.MonkeyPatch, capabilities: dict[str, bool], expected: bool) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert has_bfloat16(CPU) is expected
+    assert arithmetic(Precision.FAST, CPU) == ("bfloat16" if expected else "float32")
+    assert arithmetic(Precision.EXACT, CPU) == "float32"
+
+
+def test_an_unknown_kind_of_device_computes_in_float32() -> None:
+    assert arithmetic(Precision.FAST, torch.device("meta")) == "float32"
+
+
+def _with(model: BiEncoder, chosen: Precision) -> BiEncoder:
+    return BiEncoder(model.query_tower, model.document_tower, similarity=model.similarity, precision=chosen)
+
+
+def test_fast_agrees_with_exact(real_model: BiEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_bfloat16", lambda _: True)  # bfloat16 is emulated where the processor lacks it
+    exact, fast = real_model.encode_documents(TEXTS), _with(real_model, Precision.FAST).encode_documents(TEXTS)
+    assert fast.dtype == np.float32
+    assert not np.array_equal(exact, fast)
+    assert (exact * fast).sum(axis=1).min() >= 0.9999
+
+
+def test_fast_is_exact_where_the_processor_lacks_bfloat16(tiny_model: BiEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_bfloat16", lambda _: False)
+    fast = _with(tiny_model, Precision.FAST)
+    assert fast.execution["arithmetic"] == "float32"
+    assert fast.identity == tiny_model.identity
+    np.testing.assert_array_equal(fast.encode_queries(TEXTS), tiny_model.encode_queries(TEXTS))
