@@ -36,6 +36,7 @@ RECIPE = TrainingOptions(
     temperature=0.05,
     query_length=64,  # a sentence; the longest docstring sentence kept has 40 words
     document_length=128,  # half of what is encoded later: signature and first lines, at half the time
+    dropout=0.0,  # one pass over the pairs does not overfit, and a processor draws dropout's random numbers with one thread
     token_budget=1024,
     precision="fast",
 )
@@ -122,8 +123,7 @@ def quickstart(
         bm25 = evaluate(KeywordSearcher.build(collection.documents), collection, measures=MEASURES)
         untrained = build_index(start, collection.documents, out=folder / "zero_shot_index", keywords=False, progress=told)
         zero_shot = evaluate(untrained, collection, measures=MEASURES)
-        recipe = RECIPE.model_copy(update={"seed": seed})
-        options = FitOptions(training=recipe, dev_queries=200, dev_documents=1000)
+        options = FitOptions(training=_recipe(start, seed), dev_queries=200, dev_documents=1000)
         trained_model = fit(start, collection, out=folder / "run", options=options, progress=told)
         searcher = build_index(trained_model, collection.documents, out=folder / "index", progress=told)
         trained = evaluate(searcher, collection, measures=MEASURES)
@@ -139,6 +139,16 @@ def quickstart(
         )
         write_file(folder / "results.json", (json.dumps(result.as_dict(), indent=2) + "\n").encode())
     return result
+
+
+def _recipe(model: BiEncoder, seed: int) -> TrainingOptions:
+    """The recipe with this seed, and with lengths that the model can take."""
+    query, document = model.query_tower.settings.max_length, model.document_tower.settings.max_length
+    lengths = {
+        "query_length": min(RECIPE.query_length or query, query),
+        "document_length": min(RECIPE.document_length or document, document),
+    }
+    return RECIPE.model_copy(update={"seed": seed, **lengths})
 
 
 def _collection(folder: Path, *, limit: int | None, seed: int, told: Progress) -> Collection:

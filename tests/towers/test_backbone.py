@@ -158,8 +158,10 @@ def test_garbage_tokenizer(bare: Path) -> None:
 
 def test_no_tokenizer(bare: Path, tmp_path: Path) -> None:
     shutil.copytree(bare, tmp_path / "copy", ignore=shutil.ignore_patterns("tokenizer*"))
-    with pytest.raises(ModelError, match=" cannot be read as a model "):
+    with pytest.raises(ModelError) as caught:
         BiEncoder.load(tmp_path / "copy")
+    expected = "has no tokenizer; a tokenizer.json or a vocabulary was expected beside the weights"
+    assert str(caught.value) == f"{tmp_path / 'copy'} {expected}"
 
 
 def test_lower_case() -> None:

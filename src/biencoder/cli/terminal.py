@@ -6,6 +6,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -52,15 +53,12 @@ class TerminalProgress(Progress):
             self._begin(stage, done=done, total=total)
         if self._bars is None or self._task is None:
             return
-        speed = next((task.speed for task in self._bars.tasks if task.id == self._task), None)
-        self._bars.update(
-            self._task,
-            completed=done,
-            total=total,
-            count=f"{done:,}/{total:,}",
-            rate=f"{speed:,.1f}/s" if speed else "",
-            facts=facts,
-        )
+        self._bars.update(self._task, completed=done, total=total)
+        task = next(task for task in self._bars.tasks if task.id == self._task)
+        known = [f"{done:,}/{total:,}"]
+        if task.speed:
+            known += [f"{task.speed:,.1f}/s", f"{timedelta(seconds=round((total - done) / task.speed))} left"]
+        self._bars.update(self._task, known="  ".join([*known, facts] if facts else known))
 
     def say(self, message: str) -> None:
         """Print a remark above the bar."""
@@ -77,23 +75,19 @@ class TerminalProgress(Progress):
         if self._task is not None:
             self._bars.remove_task(self._task)
         self._stage = stage
-        self._task = self._bars.add_task(stage, completed=done, total=total, count="", rate="", facts="")
+        self._task = self._bars.add_task(stage, completed=done, total=total, known="")
 
 
 def _bars() -> Bars:
     from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
     return Bars(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
-        TextColumn("{task.fields[count]}", markup=False),
-        TextColumn("{task.fields[rate]}", markup=False),
         TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[facts]}", markup=False),
+        TextColumn("{task.fields[known]}", markup=False),
         console=Console(stderr=True),
         transient=True,
         refresh_per_second=4,

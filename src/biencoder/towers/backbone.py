@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _FIRST_POSITION_BEHIND_PAD = {"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "longformer"}
 """Backbones whose positions start behind the padding id, so that two of the positions are no use."""
 
+_VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken")
+"""The files that carry a tokenizer's words, one of which must be there."""
+
 _ABSURD_LENGTH = 1_000_000
 """Tokenizers that know no maximum length say something like 1e30."""
 
@@ -58,6 +61,8 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """
     from transformers import AutoTokenizer
 
+    if not any(any(folder.glob(name)) for name in _VOCABULARIES):  # transformers would make up a tokenizer without words
+        raise ModelError(f"{folder} has no tokenizer; a tokenizer.json or a vocabulary was expected beside the weights")
     with _explained(folder), quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True, use_fast=True)
     if not tokenizer.is_fast:

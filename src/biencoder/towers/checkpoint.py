@@ -78,6 +78,8 @@ def _read_own(folder: Path) -> Checkpoint:
         similarity = str(own["similarity"])
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{folder / OWN} is damaged (at {error}); save the model again") from None
+    if similarity not in {"cosine", "dot"}:
+        raise ModelError(f"{folder / OWN} names the similarity {similarity!r}; cosine or dot was expected")
     document_tower = _tower(layout.document, document)
     query_tower = document_tower.twin(query) if layout.shared else _tower(layout.query, query)
     checkpoint = Checkpoint(query_tower, document_tower, similarity)
