@@ -15,11 +15,39 @@ if TYPE_CHECKING:
 
     from biencoder.towers.tower import Projection, Tower, TowerSettings
 
-THINGS = (
-    "aspirin heart cancer lung liver virus fever trial dose cell gene brain sleep kidney blood bone skin muscle nerve "
-    "tumor protein vaccine insulin sugar salt smoke alcohol stroke asthma anemia"
-).split()
-FILLERS = "the of in and is does what how for with".split()
+THINGS = [
+    "aspirin",
+    "heart",
+    "cancer",
+    "lung",
+    "liver",
+    "virus",
+    "fever",
+    "trial",
+    "dose",
+    "cell",
+    "gene",
+    "brain",
+    "sleep",
+    "kidney",
+    "blood",
+    "bone",
+    "skin",
+    "muscle",
+    "nerve",
+    "tumor",
+    "protein",
+    "vaccine",
+    "insulin",
+    "sugar",
+    "salt",
+    "smoke",
+    "alcohol",
+    "stroke",
+    "asthma",
+    "anemia",
+]
+FILLERS = ["the", "of", "in", "and", "is", "does", "what", "how", "for", "with"]
 
 
 def vocabulary() -> dict[str, int]:
@@ -61,7 +89,9 @@ def bert(*, seed: int = 0, hidden: int = 32, dropout: float = 0.1, **more: Any) 
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return BertModel(config).eval()
+        model: PreTrainedModel = BertModel(config)
+    model.eval()  # type: ignore[no-untyped-call]
+    return model
 
 
 def tower(settings: TowerSettings | None = None, *, projection: Projection | None = None, **more: Any) -> Tower:

@@ -66,7 +66,7 @@ def test_longest_input_where_nothing_is_said() -> None:
 
 
 def test_weights_are_float32_whatever_the_file_says(tmp_path: Path) -> None:
-    tiny.bert().to(torch.bfloat16).save_pretrained(tmp_path)
+    tiny.bert().bfloat16().save_pretrained(tmp_path)
     assert {parameter.dtype for parameter in load_backbone(tmp_path).parameters()} == {torch.float32}
 
 
@@ -123,7 +123,7 @@ def test_damaged(bare: Path, spoil: Callable[[Path], None]) -> None:
 
 def test_remote_code_is_named(bare: Path) -> None:
     remote_code(bare)
-    with pytest.raises(ModelError, match="trust_remote_code|custom code|execute"):
+    with pytest.raises(ModelError, match=r"trust_remote_code|custom code|execute"):
         BiEncoder.load(bare)
 
 
@@ -152,7 +152,7 @@ def test_a_configuration_that_is_no_object(bare: Path) -> None:
 
 def test_garbage_tokenizer(bare: Path) -> None:
     (bare / "tokenizer.json").write_text("{}")
-    with pytest.raises(ModelError, match=" cannot be read as a model "):
+    with pytest.raises(ModelError, match=r" cannot be read as a model "):
         load_tokenizer(bare)
 
 
@@ -179,6 +179,6 @@ def test_lower_case() -> None:
 
 def test_refusals_of_the_system_inside_rust() -> None:
     with pytest.raises(OSError, match=r"^\[Errno 28\] No space left on device$"), os_errors_of_rust():
-        raise Exception("Error while serializing: I/O error: No space left on device (os error 28)")  # noqa: TRY002
+        raise Exception("Error while serializing: I/O error: No space left on device (os error 28)")
     with pytest.raises(KeyError), os_errors_of_rust():
         raise KeyError("other errors are left alone")

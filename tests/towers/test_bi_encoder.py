@@ -161,12 +161,12 @@ def test_full_disk(tiny_model: BiEncoder, small_disk: Path, free: int) -> None:
     (small_disk / "old").mkdir()
     with (small_disk / "ballast").open("wb") as ballast:
         ballast.write(b"0" * (248 - free) * 1024)
-    with pytest.raises(StorageError, match="the disk is full: free some space or choose another place; what was there before"):
+    with pytest.raises(StorageError, match=r"the disk is full: free some space or choose another place; what was there before"):
         tiny_model.save(small_disk / "old")
     assert sorted(path.name for path in small_disk.iterdir()) == [".old.lock", "ballast", "old"]
     assert not any((small_disk / "old").iterdir())
 
 
 def test_read_only_disk(tiny_model: BiEncoder, read_only_disk: Path) -> None:
-    with pytest.raises(StorageError, match="the file system is read-only: choose another place$"):
+    with pytest.raises(StorageError, match=r"the file system is read-only: choose another place$"):
         tiny_model.save(read_only_disk / "model")

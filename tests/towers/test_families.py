@@ -33,7 +33,9 @@ def test_known(name: str, source: str) -> None:
     assert source in family_of("", name).source
 
 
-@pytest.mark.parametrize("name", ["", "e5", "my-e5-base-tuned", "bge-small-en-v1.5-ours", "gte-base-en", "e5-base/checkpoint-3"])
+@pytest.mark.parametrize(
+    "name", ["", "e5", "my-e5-base-tuned", "bge-small-en-v1.5-ours", "gte-base-en", "e5-base/checkpoint-3"]
+)
 def test_others_are_unknown(name: str) -> None:
     assert family_of(name) is UNKNOWN
 

@@ -118,7 +118,6 @@ def test_rotary_positions_count() -> None:
     from transformers import ModernBertConfig, ModernBertModel
 
     def fingerprint(theta: float) -> str:
-        ids = {f"{name}_token_id": number for number, name in enumerate(("pad", "unk", "cls", "sep", "mask"))}
         config = ModernBertConfig(
             vocab_size=len(tiny.vocabulary()),
             hidden_size=16,
@@ -128,9 +127,11 @@ def test_rotary_positions_count() -> None:
             rope_parameters={
                 name: {"rope_type": "default", "rope_theta": theta} for name in ("full_attention", "sliding_attention")
             },
+            pad_token_id=0,
             bos_token_id=2,
+            cls_token_id=2,
             eos_token_id=3,
-            **ids,
+            sep_token_id=3,
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)

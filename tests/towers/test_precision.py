@@ -14,7 +14,7 @@ TEXTS = ["does aspirin lower cancer risk?", "The liver makes bile. " * 20, "zinc
 
 
 def test_unknown() -> None:
-    with pytest.raises(ArgumentError, match="^precision 'int3' is unknown; choose one of exact, fast$"):
+    with pytest.raises(ArgumentError, match=r"^precision 'int3' is unknown; choose one of exact, fast$"):
         Precision.of("int3")
 
 

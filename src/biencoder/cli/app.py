@@ -53,8 +53,13 @@ def command() -> Any:
         for module in modules:
             name = module.__name__.rpartition(".")[2]
             epilog = f"[bold]Example[/bold]\n\n  {module.EXAMPLE}"
-            app.command(name, rich_help_panel=group, epilog=epilog)(module.command)
+            app.command(name, help=_unwrapped(module.command), rich_help_panel=group, epilog=epilog)(module.command)
     return typer.main.get_command(app)
+
+
+def _unwrapped(documented: Any) -> str:
+    """A docstring whose paragraphs are lines, for the terminal to wrap."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in documented.__doc__.split("\n\n"))
 
 
 def _version(asked: bool) -> None:

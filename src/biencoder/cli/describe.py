@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from biencoder.cli.opening import MEASURES, read_measures
 from biencoder.errors import StorageError
 from biencoder.storage.manifest import NAME, Manifest, peek_manifest
 from biencoder.storage.manifest import verify as verify_bytes
@@ -64,18 +64,25 @@ def _run(folder: Path, *, verify: bool) -> Facts:
     from biencoder.pipeline import read_run
 
     record = read_run(folder)
-    finished = (folder / "model").is_dir() and (folder / "measures.json").exists()
+    finished = (folder / "model").is_dir() and (folder / MEASURES).exists()
     facts: Facts = {"kind": "run", "path": str(folder), "finished": finished, "format": record.pop("version", None)}
     facts |= {key: value for key, value in record.items() if key != "kind"}
     if finished:
-        facts["measures"] = json.loads((folder / "measures.json").read_text(encoding="utf-8"))
+        facts["measures"] = read_measures(folder)
         facts["model"] = _model(str(folder / "model"), verify=verify)
     else:
         facts["state"] = "not finished; the same fit command goes on with it"
     facts["bytes"] = _size(folder)
-    if verify and (folder / "training" / NAME).exists():
+    return facts | (_verified_run(folder, finished=finished) if verify else {})
+
+
+def _verified_run(folder: Path, *, finished: bool) -> Facts:
+    """Loading the model has compared its fingerprints; a checkpoint has checksums."""
+    parts = ["the model is the one that was saved"] if finished else []
+    if (folder / "training" / NAME).exists():
         verify_bytes(folder / "training")
-    return facts
+        parts.append("every byte of the last checkpoint is as it was written")
+    return {"verified": bool(parts), "checked": "; ".join(parts) or "there is neither model nor checkpoint yet"}
 
 
 def _model(source: str, *, verify: bool) -> Facts:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from biencoder.cli.opening import load_model
+from biencoder.cli.opening import load_model, read_measures
 from biencoder.cli.options import CollectionArgument, Json, PrecisionName, Quiet
 from biencoder.cli.terminal import TerminalProgress, print_facts, print_json, print_next
 
@@ -27,7 +26,7 @@ def command(
     precision: Annotated[
         PrecisionName | None, typer.Option(help="fast (the default): bfloat16 where the processor has it; exact: float32.")
     ] = None,
-    json_: Json = False,
+    json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a model on a collection's own judgements.
@@ -48,7 +47,7 @@ def command(
         progress.phase("preparing")
         fit(start, judged, out=out, options=options, progress=progress)
     result = _result(out)
-    if json_:
+    if json:
         print_json(result)
     else:
         _print(result, collection=collection, start=model, out=out)
@@ -58,7 +57,7 @@ def _result(out: Path) -> dict[str, Any]:
     """The measures that the run folder keeps, told as before and after."""
     from biencoder.pipeline import read_run
 
-    found = json.loads((out / "measures.json").read_text(encoding="utf-8"))
+    found = read_measures(out)
     dev = found.pop("dev")
     after = dev[str(found["chosen_step"])]
     rate = read_run(out)["options"]["training"]["learning_rate"]

@@ -34,9 +34,9 @@ def command(
 
 
 def _flat(facts: dict[str, Any], front: str = "") -> Iterator[tuple[str, str]]:
-    """Names and values as lines; what is unknown or empty has none."""
+    """Names, as in the JSON, and values as lines; what is unknown or empty has none."""
     for key, value in facts.items():
-        name = f"{front}{key}".replace("_", " ")
+        name = front + key
         if isinstance(value, dict):
             yield from _flat(value, f"{name}.")
         elif value is not None and value != []:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from biencoder.cli.terminal import TerminalProgress
 from biencoder.errors import StorageError
@@ -11,6 +12,8 @@ from biencoder.errors import StorageError
 if TYPE_CHECKING:
     from biencoder.search import Searcher
     from biencoder.towers.bi_encoder import BiEncoder
+
+MEASURES = "measures.json"
 
 
 def load_model(name: str, *, precision: str, progress: TerminalProgress) -> BiEncoder:
@@ -42,6 +45,20 @@ def open_index(name: str, *, precision: str, progress: TerminalProgress) -> Sear
     from biencoder.search import Searcher
 
     return Searcher.open(name, precision=precision)
+
+
+def read_measures(run: Path) -> dict[str, Any]:
+    """What a run folder says of its training: dev scores by step, the chosen step, pairs, losses.
+
+    Raises:
+        StorageError: where it cannot be read.
+    """
+    path = run / MEASURES
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{path} cannot be read ({error}); remove the folder {run} and fit again") from None
+    return found
 
 
 def is_index(name: str) -> bool:

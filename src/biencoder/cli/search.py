@@ -26,7 +26,7 @@ EXAMPLE = 'biencoder search scifact.index "does aspirin lower cancer risk?" -k 5
 
 def command(
     index: Annotated[str, typer.Argument(metavar="INDEX", help="What biencoder index wrote.", show_default=False)],
-    query: Annotated[str | None, typer.Argument(metavar="[QUERY]", help="Without it, queries are read line by line.")] = None,
+    query: Annotated[str | None, typer.Argument(metavar="QUERY", help="Without it, queries are read line by line.")] = None,
     *,
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
     hybrid: Annotated[bool, typer.Option("--hybrid", help="Fuse with BM25 by reciprocal rank.")] = False,

@@ -46,5 +46,5 @@ def metric_of(model: Model) -> Metric:
 
 
 def comparable(vectors: FloatArray, *, model: Model, metric: Metric) -> FloatArray:
-    """A model's vectors as an index of this metric holds them: those of a cosine model that gives other lengths, scaled to 1."""
+    """A model's vectors as an index of this metric holds them: scaled to length 1 where it compares by cosine."""
     return normalise(vectors) if metric == "cosine" and not model.normalised else vectors

@@ -14,7 +14,14 @@ from typing import Any
 from biencoder.errors import ModelError
 from biencoder.identity import Identity, short
 from biencoder.storage.folder import writing
-from biencoder.towers.backbone import load_backbone, load_tokenizer, longest_input, lower_case, os_errors_of_rust, quiet_transformers
+from biencoder.towers.backbone import (
+    load_backbone,
+    load_tokenizer,
+    longest_input,
+    lower_case,
+    os_errors_of_rust,
+    quiet_transformers,
+)
 from biencoder.towers.families import Family, family_of
 from biencoder.towers.layout import Layout, Side, read_layout, read_object
 from biencoder.towers.pooling import Pooling

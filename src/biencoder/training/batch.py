@@ -48,7 +48,7 @@ def make_batch(examples: Sequence[Example]) -> Batch:
         explicit[row, [places[text] for text in example.negatives]] = True
     columns = torch.tensor(positions[: len(examples)])
     ignored = relevant.scatter(1, columns.unsqueeze(1), value=False)
-    ignored_queries = relevant[:, columns].T.clone().fill_diagonal_(False)  # noqa: FBT003
+    ignored_queries = relevant[:, columns].T.clone().fill_diagonal_(False)
     return Batch([example.query for example in examples], documents, Targets(columns, ignored, ignored_queries, explicit))
 
 

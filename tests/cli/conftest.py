@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from biencoder.data.collection import Collection
+from tests.cli.running import cli
+
+
+@pytest.fixture(scope="session")
+def collection_folder(tiny_collection: Collection, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny collection in BEIR layout."""
+    folder = tmp_path_factory.mktemp("collections") / "tiny"
+    tiny_collection.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def index_folder(tiny_model_folder: Path, collection_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exact index of the tiny collection with keywords; no test may change it."""
+    folder = tmp_path_factory.mktemp("indexes") / "tiny"
+    assert cli("index", tiny_model_folder, collection_folder, "--out", folder, "--precision", "exact").status == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run_folder(tiny_model_folder: Path, collection_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on the tiny collection; no test may change it."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    settings = ("--set", "training.epochs=3", "--set", "training.batch_size=8", "--set", "training.learning_rate=1e-3")
+    done = cli("fit", collection_folder, "--model", tiny_model_folder, "--out", folder, *settings, "--precision", "exact")
+    assert done.status == 0, done.err
+    return folder
