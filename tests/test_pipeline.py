@@ -100,17 +100,30 @@ def test_an_interrupted_run_resumes(
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+class InterruptingAtTheEnd(Interrupting):
+    def say(self, message: str) -> None:
+        if message.startswith("the stage is "):
+            raise KeyboardInterrupt
+
+
 def test_measures_are_there_whenever_the_model_is(
     tiny_model_folder: Path, tiny_collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def again(progress: Interrupting | None = None) -> None:
+        model = BiEncoder.load(tiny_model_folder)
+        fit(model, tiny_collection, out=tmp_path / "run", options=options({"epochs": 1}), progress=progress)
+
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(BiEncoder, "save", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        fit(BiEncoder.load(tiny_model_folder), tiny_collection, out=tmp_path / "run", options=options())
-    monkeypatch.undo()
-    fit(BiEncoder.load(tiny_model_folder), tiny_collection, out=tmp_path / "run", options=options())
+        again(InterruptingAtTheEnd(-1))
+    with monkeypatch.context() as patch:
+        patch.setattr(BiEncoder, "save", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            again()
+    assert not (tmp_path / "run" / "model").exists()
+    again()
     assert measures(tmp_path / "run")["pairs"] == 120
     assert BiEncoder.load(tmp_path / "run").dimension == 32
 
@@ -238,6 +251,6 @@ def test_read_run(tiny_model: BiEncoder, tiny_collection: Collection, tmp_path: 
     fit(tiny_model, tiny_collection, out=tmp_path / "run", options=options({"epochs": 0.2}))
     found = read_run(tmp_path / "run")
     assert found["options"] == options({"epochs": 0.2}).model_dump(mode="json")
-    assert (found["kind"], found["version"], found["collection"]["documents"]) == ("run", 1, 60)
+    assert (found["kind"], found["version"], found["examples"]["pairs"]) == ("run", 1, 120)
     with pytest.raises(StorageError, match=r"is this a run folder\?$"):
         read_run(tmp_path)

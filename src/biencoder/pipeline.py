@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ from biencoder.search.searcher import Searcher
 from biencoder.storage.folder import explain_os_errors, locked, write_file
 from biencoder.towers.bi_encoder import BiEncoder
 from biencoder.training.options import TrainingOptions
+from biencoder.training.state import digest_of
 from biencoder.training.trainer import TrainingResult, train
 
 RUN = "run.json"
@@ -89,16 +91,17 @@ def fit(
         model = model.separated()
     folder = Path(out).absolute()
     with explain_os_errors(folder), locked(folder):
-        configuration = _configuration(model, collection, resolved)
-        _claim(folder, configuration)
+        task = _task(collection, resolved)
+        _claim(folder, _configuration(model, task, resolved))
         if (folder / "model").is_dir():
             told.say(f"{folder} is finished: its model is taken as it is")
-            return BiEncoder.load(folder / "model", precision=model.precision)
-        task = _task(collection, resolved)
-        _write_examples(folder / "examples.jsonl", task.examples)
-        result = _train(model, task, resolved, folder, told)
-        _finish(folder, task, result, resolved, told)
-        model.save(folder / "model")  # last: with it, the run is finished
+            model = BiEncoder.load(folder / "model", precision=model.precision)
+        else:
+            _write_examples(folder / "examples.jsonl", task.examples)
+            result = _train(model, task, resolved, folder, told)
+            _finish(folder, task, result, resolved, told)
+            model.save(folder / "model")  # with it, the run is finished
+        shutil.rmtree(folder / "training", ignore_errors=True)  # checkpoints: four times the model's size, of no more use
     return model
 
 
@@ -116,14 +119,14 @@ def read_run(folder: str | os.PathLike[str]) -> dict[str, Any]:
     return record
 
 
-def _configuration(model: BiEncoder, collection: Collection, options: FitOptions) -> dict[str, Any]:
+def _configuration(model: BiEncoder, task: _Task, options: FitOptions) -> dict[str, Any]:
     identity = model.identity
     return {
         "kind": "run",
         "version": 1,
         "options": options.model_dump(mode="json"),
         "start": {"document": identity.document, "query": identity.query, "shared": model.shared},
-        "collection": {"documents": len(collection.documents), "splits": list(collection.splits)},
+        "examples": {"pairs": len(task.examples), "sha256": digest_of(task.examples)},
     }
 
 
@@ -169,7 +172,7 @@ def _train(model: BiEncoder, task: _Task, options: FitOptions, folder: Path, pro
     def validate(candidate: BiEncoder) -> float:
         before, candidate.precision = candidate.precision, type(candidate.precision)(options.training.precision)
         try:
-            searcher = Searcher.in_memory(candidate, task.dev.documents)
+            searcher = Searcher.in_memory(candidate, task.dev.documents, progress=progress)
             found = evaluate(searcher, task.dev, split=options.dev_split, measures=[options.measure])
         finally:
             candidate.precision = before

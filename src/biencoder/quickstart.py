@@ -36,7 +36,6 @@ RECIPE = TrainingOptions(
     temperature=0.05,
     query_length=64,  # a sentence; the longest docstring sentence kept has 40 words
     document_length=128,  # half of what is encoded later: signature and first lines, at half the time
-    dropout=0.0,  # one pass over the pairs does not overfit, and a processor draws dropout's random numbers with one thread
     token_budget=1024,
     precision="fast",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,9 +36,11 @@ class FakeModel:
     def encode_queries(self, texts: Sequence[str]) -> FloatArray:
         return self._encode(texts)
 
-    def encode_documents(self, texts: Sequence[str]) -> FloatArray:
+    def encode_documents(self, texts: Sequence[str], *, progress: Callable[[int], None] | None = None) -> FloatArray:
         self.calls.append(len(texts))
         time.sleep(self.delay)
+        if progress is not None:
+            progress(len(texts))
         return self._encode(texts)
 
     def save(self, path: Path) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +26,12 @@ class Broken(FakeModel):
         self.at = at
         self.gives = gives
 
-    def encode_documents(self, texts: Sequence[str]) -> FloatArray:
+    def encode_documents(self, texts: Sequence[str], *, progress: Callable[[int], None] | None = None) -> FloatArray:
         if len(self.calls) + 1 == self.at:
             if self.gives is None:
                 raise KeyboardInterrupt
             return self.gives
-        return super().encode_documents(texts)
+        return super().encode_documents(texts, progress=progress)
 
 
 def interrupt(documents: list[Document], out: Path, *, at: int = 4, passages: PassageOptions | None = None) -> None:

@@ -36,8 +36,10 @@ def make(tiny_model: BiEncoder) -> Callable[[str], BiEncoder]:
 class Uneven(BiEncoder):
     """Long documents get long vectors."""
 
-    def encode_documents(self, texts):  # type: ignore[no-untyped-def]
-        return super().encode_documents(texts) * np.array([[1 + len(text) % 7] for text in texts], dtype=np.float32)
+    def encode_documents(self, texts, *, progress=None):  # type: ignore[no-untyped-def]
+        return super().encode_documents(texts, progress=progress) * np.array(
+            [[1 + len(text) % 7] for text in texts], dtype=np.float32
+        )
 
 
 def expected(model: BiEncoder, collection: Collection) -> list[list[tuple[str, float]]]:

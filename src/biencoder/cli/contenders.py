@@ -60,8 +60,7 @@ class Bench:
         from biencoder.search import Searcher
 
         model = load_model(contender, precision=self.precision, progress=self.progress)
-        self.progress.phase(f"encoding {len(self.collection.documents):,} documents")
-        return Searcher.in_memory(model, self.collection.documents, keywords=hybrid)
+        return Searcher.in_memory(model, self.collection.documents, keywords=hybrid, progress=self.progress)
 
     def _check_size(self, contender: str, found: int) -> None:
         expected = len(self.collection.documents)

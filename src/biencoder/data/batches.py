@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from biencoder.errors import ArgumentError
 
@@ -58,12 +60,15 @@ class PairSampler:
         self.steps_per_epoch = count // self.batch_size
         self._count = count
         self._seed = seed
+        self._order = lru_cache(maxsize=1)(self._permutation)
 
     def batch(self, step: int) -> list[int]:
         """Positions of the pairs of one step, counted from 0."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        order = np.random.default_rng([self._seed, epoch]).permutation(self._count)
-        return [int(position) for position in order[place * self.batch_size : (place + 1) * self.batch_size]]
+        return [int(position) for position in self._order(epoch)[place * self.batch_size : (place + 1) * self.batch_size]]
+
+    def _permutation(self, epoch: int) -> NDArray[np.int64]:
+        return np.random.default_rng([self._seed, epoch]).permutation(self._count)
 
     def __iter__(self) -> Iterator[list[int]]:
         step = 0

@@ -6,7 +6,7 @@ import hashlib
 import heapq
 
 from biencoder.data.collection import Collection
-from biencoder.records import Document, Judgement
+from biencoder.records import Judgement
 
 
 def sample(collection: Collection, split: str, *, queries: int, documents: int, seed: int) -> Collection:
@@ -25,7 +25,7 @@ def sample(collection: Collection, split: str, *, queries: int, documents: int, 
     Raises:
         DataError: where there is no such split.
 
-    >>> from biencoder.records import Query
+    >>> from biencoder.records import Document, Query
     >>> corpus = [Document(f"d{number}", f"text {number}") for number in range(9)]
     >>> whole = Collection(documents=corpus, queries=[Query("q", "x")], judgements={"dev": [Judgement("q", "d7")]})
     >>> small = sample(whole, "dev", queries=5, documents=3, seed=0)

@@ -190,7 +190,7 @@ class _Job:
                     count += len(batch)
                     if number > mark["windows"]:
                         here = {"windows": number, "documents": count, "digest": digest.value()}
-                        writer.append(self._vectors(texts, batch), mark=here)
+                        writer.append(self._vectors(texts, batch, before=count - len(batch)), mark=here)
                         self.progress("encoding", count, len(self.documents))
                     elif number == mark["windows"] and (count, digest.value()) != (mark["documents"], mark["digest"]):
                         raise _CorpusChangedError
@@ -222,8 +222,11 @@ class _Job:
             return [document.content]
         return split_document(document, self.passages)
 
-    def _vectors(self, texts: list[str], batch: list[Document]) -> FloatArray:
-        vectors = self.model.encode_documents(texts)
+    def _vectors(self, texts: list[str], batch: list[Document], *, before: int) -> FloatArray:
+        def told(done: int) -> None:  # texts of this window, which are passages where documents are split
+            self.progress("encoding", before + done * len(batch) // len(texts), len(self.documents))
+
+        vectors = self.model.encode_documents(texts, progress=told)
         if vectors.shape != (len(texts), self.model.dimension):
             raise ModelError(
                 f"the model gave vectors of shape {vectors.shape} for {len(texts)} texts; "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -33,8 +33,8 @@ class Model(Protocol):
     def encode_queries(self, texts: Sequence[str], /) -> FloatArray:
         """Vectors of queries, shape (len(texts), dimension)."""
 
-    def encode_documents(self, texts: Sequence[str], /) -> FloatArray:
-        """Vectors of documents, shape (len(texts), dimension)."""
+    def encode_documents(self, texts: Sequence[str], /, *, progress: Callable[[int], None] | None = None) -> FloatArray:
+        """Vectors of documents, shape (len(texts), dimension); ``progress`` is told how many texts are done."""
 
     def save(self, path: Path, /) -> None:
         """Write the model's folder."""

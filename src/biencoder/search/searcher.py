@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from biencoder.index.base import VectorIndex
 from biencoder.index.engines import engine_class
 from biencoder.index.exact import ExactIndex
 from biencoder.index.manifest import IndexManifest
+from biencoder.progress import Progress
 from biencoder.records import Hit
 from biencoder.scoring import FloatArray, RowArray
 from biencoder.search.documents import DocumentStore
@@ -118,7 +120,9 @@ class Searcher:
         )
 
     @classmethod
-    def in_memory(cls, model: Model, documents: Documents, *, keywords: bool = False) -> Searcher:
+    def in_memory(
+        cls, model: Model, documents: Documents, *, keywords: bool = False, progress: Progress | None = None
+    ) -> Searcher:
         """Search documents exactly, without an index folder: for evaluating a model.
 
         The vectors are kept in memory, the documents in a temporary file.
@@ -127,6 +131,7 @@ class Searcher:
             model: encodes documents and queries.
             documents: read once.
             keywords: build a BM25 index too, for hybrid search.
+            progress: is told how many documents are encoded.
 
         Raises:
             ArgumentError: where there are no documents.
@@ -137,7 +142,8 @@ class Searcher:
         metric = metric_of(model)
         for start in range(0, len(store), _ENCODED):
             texts = [store[number].content for number in range(start, min(start + _ENCODED, len(store)))]
-            vectors = model.encode_documents(texts)
+            told = partial(_tell, progress or Progress(), start, len(store))
+            vectors = model.encode_documents(texts, progress=told)
             matrix[start : start + len(texts)] = comparable(vectors, model=model, metric=metric)
         index = ExactIndex.build(matrix, metric=metric)
         terms = KeywordIndex.build(document.content for document in store) if keywords else None
@@ -219,6 +225,10 @@ class Searcher:
         rankings = [_as_hits(dense[1]), _as_hits(rows.tolist())]
         fused = reciprocal_rank_fusion(rankings, k=k)
         return [hit.score for hit in fused], [int(hit.id) for hit in fused]
+
+
+def _tell(progress: Progress, before: int, total: int, done: int) -> None:
+    progress("encoding", before + done, total)
 
 
 def _as_hits(numbers: Iterable[int]) -> list[Hit]:

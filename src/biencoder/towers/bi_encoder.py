@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -172,9 +172,12 @@ class BiEncoder:
         """Vectors of queries, shape (len(texts), dimension), float32."""
         return self.query_tower.encode(texts, precision=self.precision)
 
-    def encode_documents(self, texts: Sequence[str]) -> FloatArray:
-        """Vectors of documents (`Document.content`), shape (len(texts), dimension), float32."""
-        return self.document_tower.encode(texts, precision=self.precision)
+    def encode_documents(self, texts: Sequence[str], *, progress: Callable[[int], None] | None = None) -> FloatArray:
+        """Vectors of documents (`Document.content`), shape (len(texts), dimension), float32.
+
+        ``progress`` is told now and then how many of the texts are done.
+        """
+        return self.document_tower.encode(texts, precision=self.precision, progress=progress)
 
     def to(self, device: str) -> BiEncoder:
         """Move both towers to a device.

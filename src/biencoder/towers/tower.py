@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -209,7 +209,12 @@ class Tower(nn.Module):
         return vectors.index_select(0, wanted)
 
     def encode(
-        self, texts: Sequence[str], *, precision: Precision = Precision.EXACT, token_budget: int = TOKEN_BUDGET
+        self,
+        texts: Sequence[str],
+        *,
+        precision: Precision = Precision.EXACT,
+        token_budget: int = TOKEN_BUDGET,
+        progress: Callable[[int], None] | None = None,
     ) -> FloatArray:
         """Vectors without graph, dropout off.
 
@@ -219,6 +224,7 @@ class Tower(nn.Module):
             texts: any number; memory beyond the result does not grow with it.
             precision: the number format of the matrix products.
             token_budget: tokens a micro-batch.
+            progress: is told after each micro-batch how many texts are done.
 
         Returns:
             Shape (len(texts), dimension), float32, in the order of ``texts``.
@@ -234,17 +240,18 @@ class Tower(nn.Module):
             with torch.inference_mode(), running(precision, self.device):
                 for start in range(0, len(texts), _TEXTS_AT_ONCE):
                     unique, positions = distinct(texts[start : start + _TEXTS_AT_ONCE])
-                    result[start : start + _TEXTS_AT_ONCE] = self._encode_block(unique, token_budget)[positions]
+                    rows = self.tokenise(unique)
+                    block = np.empty((len(rows), self.dimension), dtype=np.float32)
+                    done = start
+                    for batch in length_sorted_batches([len(row) for row in rows], token_budget=token_budget):
+                        block[batch] = self(*self.collate([rows[position] for position in batch])).cpu().numpy()
+                        done += len(batch)
+                        if progress is not None:
+                            progress(done)
+                    result[start : start + _TEXTS_AT_ONCE] = block[positions]
         finally:
             self.train(training)
         return result
-
-    def _encode_block(self, texts: Sequence[str], token_budget: int) -> FloatArray:
-        rows = self.tokenise(texts)
-        block = np.empty((len(rows), self.dimension), dtype=np.float32)
-        for batch in length_sorted_batches([len(row) for row in rows], token_budget=token_budget):
-            block[batch] = self(*self.collate([rows[position] for position in batch])).cpu().numpy()
-        return block
 
     def fingerprint(self) -> str:
         """What tells this tower's vectors from any other's: weights, architecture, tokenizer and settings."""

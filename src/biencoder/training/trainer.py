@@ -223,7 +223,7 @@ def _dropout(towers: nn.Module, options: TrainingOptions) -> Iterator[None]:
     """Set the dropout of attention weights, which BERT and its relatives keep in their self-attention modules, and the rest."""
     found: list[tuple[nn.Dropout, float]] = []
     for module in towers.modules():
-        wanted = options.attention_dropout if type(module).__name__.endswith("Attention") else options.dropout
+        wanted = options.attention_dropout if type(module).__name__.endswith("SelfAttention") else options.dropout
         own = [child for child in module.children() if isinstance(child, nn.Dropout)]
         found += [(dropout, dropout.p) for dropout in own]
         for dropout in own:
