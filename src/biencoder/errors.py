@@ -12,6 +12,8 @@ BiencoderError
 └── MissingDependencyError              an optional package is not installed
 ```
 
+`InputWarning` is no error: it says what was left out of the input on purpose.
+
 A message says what was found, where, what was expected and what to do, on one line.
 """
 
@@ -23,6 +25,10 @@ from types import ModuleType
 
 class BiencoderError(Exception):
     """Base of all errors raised on purpose; the commands print it as one line and exit with status 1."""
+
+
+class InputWarning(UserWarning):
+    """Something in the input was left out on purpose; the commands print it as one line."""
 
 
 class ArgumentError(BiencoderError, ValueError):

@@ -145,3 +145,13 @@ def test_a_full_disk_behind_standard_output() -> None:
             [sys.executable, "-c", PROGRAM, "--version"], stdout=out, stderr=subprocess.PIPE, text=True, check=False
         )
     assert (done.returncode, done.stderr) == (1, "biencoder: error: No space left on device\n")
+
+
+def test_what_is_left_out_of_the_input_is_said(tmp_path: Path, tiny_model_folder: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.md").write_text("# Title\nsome text")
+    (tmp_path / "notes" / "picture.png").write_bytes(b"\x89PNG")
+    found = cli("encode", str(tiny_model_folder), str(tmp_path / "notes"), "--out", str(tmp_path / "vectors"))
+    assert found.status == 0
+    assert "biencoder: note: " in found.err
+    assert "picture.png" in found.err

@@ -19,6 +19,8 @@ import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 
+from biencoder.errors import InputWarning
+
 DEBUG = "BIENCODER_DEBUG"
 """The environment variable that, like ``--debug``, lets tracebacks through."""
 
@@ -72,12 +74,19 @@ def _silence() -> None:
     """Keep the chatter of the libraries below off the terminal."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
+        warnings.simplefilter("default", InputWarning)
+        warnings.showwarning = _show
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")  # else tokenizers warns whenever a process is started
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     for name in ("bm25s", "transformers", "huggingface_hub", "datasets"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _show(message: Warning | str, *_: object, **__: object) -> None:
+    """What was left out of the input, in one line."""
+    print(f"biencoder: note: {message}", file=sys.stderr)
 
 
 def _run(arguments: list[str]) -> int:

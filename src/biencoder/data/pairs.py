@@ -18,7 +18,7 @@ from biencoder.data.documents import choose
 from biencoder.data.judgements import as_grade, as_scores
 from biencoder.data.tables import Row, Table
 from biencoder.data.values import ValueProblem, as_split, as_text, kind
-from biencoder.errors import DataError
+from biencoder.errors import DataError, InputWarning
 from biencoder.records import Document, Query
 
 QUERY_COLUMNS = ("query", "question", "anchor")
@@ -124,7 +124,7 @@ class PairReader:
                 raise DataError(f"no row has a column {name!r}; the columns are {here}", path=self.table.path)
         if self._unread:
             names = ", ".join(map(repr, sorted(self._unread)))
-            warnings.warn(f"{self.table.path}: columns that are not read: {names}", stacklevel=2)
+            warnings.warn(f"{self.table.path}: columns that are not read: {names}", InputWarning, stacklevel=2)
 
     def _pair(self, row: Row) -> Pair:
         """Take a pair out of a row; what stays in the row was not read."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from biencoder.data.documents import check_not_empty
 from biencoder.data.lines import LONGEST_LINE, not_utf8, unreadable
 from biencoder.data.values import ValueProblem, as_id, check_unicode
-from biencoder.errors import DataError
+from biencoder.errors import DataError, InputWarning
 from biencoder.records import Document
 
 MARKDOWN_SUFFIXES = (".md", ".markdown")
@@ -43,7 +43,7 @@ class FolderDocuments:
             raise DataError(f"no {', '.join(SUFFIXES)} file is in this folder", path=folder, hint=_advice(others))
         if others:
             count = f"{len(others)} file{'s are' if len(others) > 1 else ' is'}"
-            warnings.warn(f"{folder}: {count} no text and left out, such as {min(others)}", stacklevel=3)
+            warnings.warn(f"{folder}: {count} no text and left out, such as {min(others)}", InputWarning, stacklevel=3)
         for _ in self:
             pass
 
