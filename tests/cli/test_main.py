@@ -113,7 +113,10 @@ def test_interrupt(command: str, more: str, monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_interrupted_fit_says_that_it_resumes(tiny_model_folder: Path, collection_folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = ["fit", collection_folder, "--model", tiny_model_folder, "--out", run, "--set", "training.epochs=1000"]
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM, *map(str, command)], stderr=subprocess.PIPE, text=True)
+    program = (
+        f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {PROGRAM}"  # a background job ignores it
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, *map(str, command)], stderr=subprocess.PIPE, text=True)
     while not (run / "training").exists():  # the first dev score is taken, training runs
         assert process.poll() is None
         time.sleep(0.05)

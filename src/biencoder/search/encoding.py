@@ -223,8 +223,9 @@ class _Job:
         return split_document(document, self.passages)
 
     def _vectors(self, texts: list[str], batch: list[Document], *, before: int) -> FloatArray:
-        def told(done: int) -> None:  # texts of this window, which are passages where documents are split
-            self.progress("encoding", before + done * len(batch) // len(texts), len(self.documents))
+        def told(done: int) -> None:  # of this window's texts, which are passages where documents are split
+            if done < len(texts):  # a whole window is told once it is durable
+                self.progress("encoding", before + done * len(batch) // len(texts), len(self.documents))
 
         vectors = self.model.encode_documents(texts, progress=told)
         if vectors.shape != (len(texts), self.model.dimension):
