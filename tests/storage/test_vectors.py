@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from biencoder.errors import CorruptError
 from biencoder.scoring import FloatArray
-from biencoder.storage.vectors import VectorWriter, open_vectors, write_vectors
+from biencoder.storage.vectors import VectorWriter, blocks, open_vectors, write_vectors
 
 
 def rows(count: int, *, start: int = 0) -> FloatArray:
@@ -115,3 +115,29 @@ def test_writing_in_blocks_is_writing_at_once(tmp_path_factory: pytest.TempPathF
     write_vectors(folder, rows(count), block=block)
     np.save(folder / "same.npy", rows(count))
     assert (folder / "same.npy").read_bytes() == (folder / "vectors.npy").read_bytes()
+
+
+def mapped_kib(path: Path) -> int:
+    """What of a mapped file is in this process's memory now."""
+    entries = Path("/proc/self/smaps").read_text().split("VmFlags")
+    return sum(int(entry.split("\nRss:")[1].split()[0]) for entry in entries if str(path) in entry)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's account of a process's memory")
+def test_rows_that_were_passed_leave_memory(folder: Path) -> None:
+    write_vectors(folder, np.ones((16384, 256), np.float32))
+    mapped = open_vectors(folder)
+    sizes = []
+    for block in blocks(mapped, size=2048):
+        assert block.sum() == 2048 * 256
+        sizes.append(mapped_kib(folder / "vectors.npy"))
+    assert max(sizes) <= 8192  # of 16,384 KiB; the system maps a little ahead
+    assert mapped[16383, 255] == 1
+
+
+def test_what_was_changed_in_a_private_mapping_stays(folder: Path) -> None:
+    write_vectors(folder, rows(5))
+    private = np.load(folder / "vectors.npy", mmap_mode="c")
+    private[0] = 7
+    assert sum(float(block.sum()) for block in blocks(private, size=2)) == rows(5)[1:].sum() + 21
+    assert private[0].tolist() == [7, 7, 7]

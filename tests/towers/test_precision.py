@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ import torch
 from biencoder.errors import ArgumentError
 from biencoder.towers import precision
 from biencoder.towers.bi_encoder import BiEncoder
-from biencoder.towers.precision import Precision, arithmetic, has_bfloat16
+from biencoder.towers.precision import Precision, arithmetic, bound_kernel_caches, has_bfloat16, running
 
 CPU = torch.device("cpu")
 TEXTS = ["does aspirin lower cancer risk?", "The liver makes bile. " * 20, "zinc", "How long should a fever last in children"]
@@ -51,3 +53,14 @@ def test_fast_is_exact_where_the_processor_lacks_bfloat16(tiny_model: BiEncoder,
     assert fast.execution["arithmetic"] == "float32"
     assert fast.identity == tiny_model.identity
     np.testing.assert_array_equal(fast.encode_queries(TEXTS), tiny_model.encode_queries(TEXTS))
+
+
+def test_kernel_caches_are_bounded_unless_the_user_has_set_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LRU_CACHE_CAPACITY", "77")
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+    with running(Precision.EXACT, CPU):
+        assert os.environ["LRU_CACHE_CAPACITY"] == "77"
+        assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "8"
+    monkeypatch.delenv("LRU_CACHE_CAPACITY")
+    bound_kernel_caches()
+    assert os.environ["LRU_CACHE_CAPACITY"] == "8"

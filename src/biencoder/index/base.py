@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from biencoder.errors import ArgumentError
 from biencoder.scoring import FloatArray, RowArray
+from biencoder.storage.vectors import blocks
 
 Metric = Literal["cosine", "dot"]
 """Both are inner products; ``cosine`` says that the vectors have length 1."""
@@ -170,10 +171,10 @@ def _check_matrix(vectors: FloatArray) -> None:
         raise ArgumentError(f"vectors are {vectors.dtype} of shape {vectors.shape}; a float32 matrix was expected")
     if not vectors.size:
         raise ArgumentError("there are no vectors to index; at least one is needed")
-    for start in range(0, len(vectors), _BLOCK):
-        finite = np.isfinite(vectors[start : start + _BLOCK]).all(axis=1)
+    for number, rows in enumerate(blocks(vectors, size=_BLOCK)):
+        finite = np.isfinite(rows).all(axis=1)
         if not finite.all():
-            row = start + int(np.argmin(finite))
+            row = number * _BLOCK + int(np.argmin(finite))
             raise ArgumentError(f"the vector in row {row} is not finite: it holds NaN or infinity")
 
 

@@ -13,6 +13,7 @@ from biencoder.errors import CorruptError
 from biencoder.index.base import Capabilities, Metric, RowProgress, VectorIndex
 from biencoder.index.threads import available_cores
 from biencoder.scoring import FloatArray, RowArray
+from biencoder.storage.vectors import blocks
 
 _FILE = "hnsw.faiss"
 
@@ -65,9 +66,10 @@ class HnswIndex(VectorIndex):
     def _build(cls, vectors: FloatArray, *, metric: Metric, parameters: Mapping[str, int], progress: RowProgress) -> Self:
         graph = faiss.IndexHNSWFlat(vectors.shape[1], parameters["links"], faiss.METRIC_INNER_PRODUCT)
         graph.hnsw.efConstruction = parameters["ef_construction"]
-        for start in range(0, len(vectors), _BLOCK):
+        _reserve(graph, rows=len(vectors), links=parameters["links"])
+        for rows in blocks(vectors, size=_BLOCK):
             _limit_threads()
-            graph.add(np.ascontiguousarray(vectors[start : start + _BLOCK]))
+            graph.add(np.ascontiguousarray(rows))
             progress(int(graph.ntotal), len(vectors))
         return cls(graph, metric=metric, parameters=parameters)
 
@@ -89,6 +91,17 @@ class HnswIndex(VectorIndex):
         scores, rows = self._graph.storage.search(queries, k)
         order = np.lexsort((rows, -scores), axis=1)
         return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+
+def _reserve(graph: Any, *, rows: int, links: int) -> None:
+    """Make room for all rows at once: FAISS's vectors grow by doubling, and stand in memory twice while they do."""
+    codes = faiss.downcast_index(graph.storage).codes  # type: ignore[attr-defined] # missing in FAISS's stubs
+    neighbours = graph.hnsw.neighbors
+    # A row has 2 * links neighbours on the ground level, and on average 1 / (links - 1) levels of links above.
+    per_row = 2 * links + links / max(links - 1, 1)
+    for array, size in ((codes, rows * graph.d * 4), (neighbours, int(rows * per_row * 1.01))):
+        array.resize(size)
+        array.resize(0)  # keeps the room
 
 
 def _limit_threads() -> None:

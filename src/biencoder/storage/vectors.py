@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -130,5 +131,23 @@ def write_vectors(folder: Path, vectors: FloatArray, *, block: int = 16384) -> N
     with (folder / "vectors.npy").open("wb") as file:
         shape = (len(vectors), vectors.shape[1])
         np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
-        for start in range(0, len(vectors), block):
-            file.write(np.ascontiguousarray(vectors[start : start + block], dtype="<f4").tobytes())
+        for rows in blocks(vectors, size=block):
+            file.write(np.ascontiguousarray(rows, dtype="<f4").tobytes())
+
+
+def blocks(vectors: FloatArray, *, size: int) -> Iterator[FloatArray]:
+    """A matrix, some rows at a time; of one that is mapped from a file, rows that were passed leave memory.
+
+    Args:
+        vectors: shape (n, d).
+        size: rows at once; the last block may have fewer.
+
+    >>> [len(block) for block in blocks(np.eye(5, dtype=np.float32), size=2)]
+    [2, 2, 1]
+    """
+    plain = np.asarray(vectors)  # a plain view: NumPy's memmap class is slow to slice
+    source = None if vectors.flags.writeable else vectors.base  # what was changed in a private mapping must stay
+    for start in range(0, len(plain), size):
+        yield plain[start : start + size]
+        if isinstance(source, mmap.mmap) and hasattr(source, "madvise"):
+            source.madvise(mmap.MADV_DONTNEED)
