@@ -95,7 +95,7 @@ def fit(
         _claim(folder, _configuration(model, task, resolved))
         if (folder / "model").is_dir():
             told.say(f"{folder} is finished: its model is taken as it is")
-            model = BiEncoder.load(folder / "model", precision=model.precision)
+            model = BiEncoder.load(folder / "model", precision=model.precision, runtime=model.runtime)
         else:
             _write_examples(folder / "examples.jsonl", task.examples)
             result = _train(model, task, resolved, folder, told)
@@ -170,12 +170,9 @@ def _train(model: BiEncoder, task: _Task, options: FitOptions, folder: Path, pro
         progress.say(f"no {options.dev_split} split: {queries} queries of {options.train_split} are held out, by document")
 
     def validate(candidate: BiEncoder) -> float:
-        before, candidate.precision = candidate.precision, type(candidate.precision)(options.training.precision)
-        try:
+        with candidate.run_by("torch", precision=options.training.precision):
             searcher = Searcher.in_memory(candidate, task.dev.documents, progress=progress)
             found = evaluate(searcher, task.dev, split=options.dev_split, measures=[options.measure])
-        finally:
-            candidate.precision = before
         score = found.measures[options.measure]
         progress.say(f"{options.measure} on {options.dev_split}: {score:.4f}")
         return score

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from biencoder.cores import available_cores
 from biencoder.errors import ArgumentError, CorruptError
 from biencoder.index import Capabilities, EngineOptions, VectorIndex, choose_engine, engine_class, engine_names
 from biencoder.index import exact as exact_module
 from biencoder.index.exact import ExactIndex, best_columns
 from biencoder.index.faiss_index import HnswIndex
-from biencoder.index.threads import available_cores
 from biencoder.scoring import FloatArray, dot, normalise, top_k
 
 ENGINES = [name for name in engine_names() if name != "auto"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,21 @@ class FakeModel:
             progress(len(texts))
         return self._encode(texts)
 
+    def encode_document_windows(
+        self, windows: Iterator[Sequence[str]], *, progress: Callable[[int], None] | None = None
+    ) -> Iterator[FloatArray]:
+        before = 0
+        for texts in windows:
+            yield self.encode_documents(texts, progress=partial(_told, progress, before))
+            before += len(texts)
+
+    def prepare(self, texts: Sequence[str], *, say: Callable[[str], None] | None = None) -> None:
+        del texts, say
+
+    @property
+    def execution(self) -> dict[str, str]:
+        return {"runtime": "fake"}
+
     def save(self, path: Path) -> None:
         with writing(path) as folder:
             (folder / "config.json").write_text(f'{{"name": "{self.name}"}}', encoding="utf-8")
@@ -53,6 +69,11 @@ class FakeModel:
             for word in text.lower().split():
                 vectors[row, zlib.crc32(f"{self.name} {word}".encode()) % self.dimension] += 1
         return normalise(vectors) if self.normalised else vectors
+
+
+def _told(progress: Callable[[int], None] | None, before: int, done: int) -> None:
+    if progress is not None:
+        progress(before + done)
 
 
 class Notes(Progress):

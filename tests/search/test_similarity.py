@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import tee
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from biencoder.data.collection import Collection
 from biencoder.errors import ArgumentError
 from biencoder.records import Hit
-from biencoder.scoring import cosine, dot, top_k
+from biencoder.scoring import FloatArray, cosine, dot, top_k
 from biencoder.search import Searcher, build_index, encode
 from biencoder.search.vectors import VectorsFolder
 from biencoder.towers.bi_encoder import BiEncoder
@@ -37,9 +38,16 @@ class Uneven(BiEncoder):
     """Long documents get long vectors."""
 
     def encode_documents(self, texts, *, progress=None):  # type: ignore[no-untyped-def]
-        return super().encode_documents(texts, progress=progress) * np.array(
-            [[1 + len(text) % 7] for text in texts], dtype=np.float32
-        )
+        return super().encode_documents(texts, progress=progress) * _lengths(texts)
+
+    def encode_document_windows(self, windows, *, progress=None):  # type: ignore[no-untyped-def]
+        one, other = tee(windows)
+        for vectors, texts in zip(super().encode_document_windows(other, progress=progress), one, strict=True):
+            yield vectors * _lengths(texts)
+
+
+def _lengths(texts: Sequence[str]) -> FloatArray:
+    return np.array([[1 + len(text) % 7] for text in texts], dtype=np.float32)
 
 
 def expected(model: BiEncoder, collection: Collection) -> list[list[tuple[str, float]]]:

@@ -109,7 +109,7 @@ def test_unknown_pooling(tiny_model_folder: Path) -> None:
 
 
 def test_unknown_precision(tiny_model_folder: Path) -> None:
-    with pytest.raises(ArgumentError, match=r"^precision 'int4' is unknown; choose one of exact, fast$"):
+    with pytest.raises(ArgumentError, match=r"^precision 'int4' is unknown; choose one of exact, fast, int8$"):
         BiEncoder.load(tiny_model_folder, precision="int4")
 
 

@@ -16,7 +16,7 @@ TEXTS = ["does aspirin lower cancer risk?", "The liver makes bile. " * 20, "zinc
 
 
 def test_unknown() -> None:
-    with pytest.raises(ArgumentError, match=r"^precision 'int3' is unknown; choose one of exact, fast$"):
+    with pytest.raises(ArgumentError, match=r"^precision 'int3' is unknown; choose one of exact, fast, int8$"):
         Precision.of("int3")
 
 

@@ -83,13 +83,6 @@ def test_nothing_to_encode(tower: Tower) -> None:
     assert tower.encode([]).shape == (0, tower.dimension)
 
 
-def test_many_texts_are_encoded_in_blocks(tower: Tower, monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = [f"{one} {other}" for one in tiny.THINGS[:5] for other in tiny.FILLERS[:5]]
-    whole = tower.encode(texts)
-    monkeypatch.setattr(tower_module, "_TEXTS_AT_ONCE", 7)
-    np.testing.assert_allclose(tower.encode(texts), whole, atol=1e-6)
-
-
 def test_the_same_text_gives_the_same_bits(tower: Tower) -> None:
     vectors = tower.encode(["heart", "the lung", "heart", "x " * 30, "heart"])
     np.testing.assert_array_equal(vectors[[0, 0]], vectors[[2, 4]])

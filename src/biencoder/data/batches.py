@@ -86,3 +86,27 @@ def distinct(texts: Sequence[str]) -> tuple[list[str], list[int]]:
     places: dict[str, int] = {}
     positions = [places.setdefault(text, len(places)) for text in texts]
     return list(places), positions
+
+
+def equal_length_batches(lengths: Sequence[int], *, token_budget: int) -> list[list[int]]:
+    """Group texts of exactly the same length, so that nothing is padded and no mask is needed.
+
+    Args:
+        lengths: tokens of each text.
+        token_budget: the most tokens that a batch may have; a longer text gets a batch of its own.
+
+    Returns:
+        Batches of positions in ``lengths``, longest texts first; those of one length differ by at most one text in size.
+
+    >>> equal_length_batches([2, 3, 3, 2, 3], token_budget=6)
+    [[1, 2], [4], [0, 3]]
+    """
+    groups: dict[int, list[int]] = {}
+    for position, length in enumerate(lengths):
+        groups.setdefault(length, []).append(position)
+    batches: list[list[int]] = []
+    for length in sorted(groups, reverse=True):
+        group = groups[length]
+        parts = -(-len(group) // max(1, token_budget // max(length, 1)))
+        batches += [[int(position) for position in part] for part in np.array_split(group, parts)]
+    return batches

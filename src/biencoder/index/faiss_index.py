@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Self
 import faiss
 import numpy as np
 
+from biencoder.cores import available_cores
 from biencoder.errors import CorruptError
 from biencoder.index.base import Capabilities, Metric, RowProgress, VectorIndex
-from biencoder.index.threads import available_cores
 from biencoder.scoring import FloatArray, RowArray
 from biencoder.storage.vectors import blocks
 

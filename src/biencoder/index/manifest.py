@@ -34,6 +34,8 @@ class IndexManifest:
         parameters: of the engine, those of search being its defaults.
         keywords: whether it holds a BM25 index too.
         passages: how documents were split (``size`` and ``overlap``), if they were.
+        execution: how the model was run that made the vectors: runtime, version, number format, device. Another way of running
+            the same document side is welcome.
     """
 
     engine: str
@@ -50,6 +52,7 @@ class IndexManifest:
     parameters: dict[str, int] = field(default_factory=dict)
     keywords: bool = False
     passages: dict[str, int] | None = None
+    execution: dict[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> Manifest:
         """Write ``manifest.json`` into a folder that is complete but for it."""

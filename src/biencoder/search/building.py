@@ -178,6 +178,7 @@ class _Builder:
             parameters=engine.parameters,
             keywords=(self.new / KEYWORDS).exists(),
             passages=self.vectors.manifest.passages,
+            execution=self.vectors.manifest.execution,
         ).write(self.new)
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 from array import array
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 WINDOW = 4096
 """Documents encoded and made durable together: enough for length-sorted batches, little to lose."""
+_SAMPLE = 512
+"""Documents at the beginning that a runtime is chosen on, where that is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,9 @@ def encode(
     if not len(documents):
         raise ArgumentError("there are no documents; at least one is needed")
     target = Path(out).absolute()
-    job = _Job(model, documents, passages, window, progress or Progress())
+    told = progress or Progress()
+    model.prepare([document.content for document in islice(iter(documents), _SAMPLE)], say=told.say)
+    job = _Job(model, documents, passages, window, told)
     with explain_os_errors(target), locked(target):
         check_replaceable(target, kind=KIND)
         work = target.with_name(f".{target.name}.partial")
@@ -180,62 +185,39 @@ class _Job:
         mark = writer.mark or {"windows": 0, "documents": 0, "digest": ""}
         if mark["documents"]:
             self.progress.say(f"resumed behind {mark['documents']:,} documents")
-        digest = CorpusDigest()
-        owners = array("q")
-        count = 0
+        reading = _Reading(self, mark)
         try:
             with LineWriter(new, "ids") as ids:
-                for number, batch in enumerate(_windows(self.documents, self.window), start=1):
-                    texts = self._take(batch, ids, digest, owners, first=count)
-                    count += len(batch)
-                    if number > mark["windows"]:
-                        here = {"windows": number, "documents": count, "digest": digest.value()}
-                        writer.append(self._vectors(texts, batch, before=count - len(batch)), mark=here)
-                        self.progress("encoding", count, len(self.documents))
-                    elif number == mark["windows"] and (count, digest.value()) != (mark["documents"], mark["digest"]):
-                        raise _CorpusChangedError
-            if count < mark["documents"]:
+                windows = reading.windows(ids)
+                for vectors in self.model.encode_document_windows(windows, progress=reading.told):
+                    window = reading.encoding.popleft()
+                    writer.append(self._checked(vectors, window), mark=window.mark)
+                    self.progress("encoding", window.mark["documents"], len(self.documents))
+            if reading.count < mark["documents"]:
                 raise _CorpusChangedError
             writer.finish()
         finally:
             writer.close()
         if self.passages:
-            np.save(new / OWNERS, np.frombuffer(owners, dtype=np.int64))
-        return count - mark["documents"], self._manifest(count, writer.count, digest.value())
+            np.save(new / OWNERS, np.frombuffer(reading.owners, dtype=np.int64))
+        manifest = self._manifest(reading.count, writer.count, reading.digest.value())
+        return reading.count - mark["documents"], manifest
 
-    def _take(
-        self, batch: list[Document], ids: LineWriter, digest: CorpusDigest, owners: array[int], *, first: int
-    ) -> list[str]:
-        """Note a window's documents and give the texts to encode."""
-        texts: list[str] = []
-        for number, document in enumerate(batch, start=first):
-            ids.write(document.id)
-            digest.add(document)
-            parts = self._split(document)
-            texts.extend(parts)
-            if self.passages:
-                owners.extend([number] * len(parts))
-        return texts
-
-    def _split(self, document: Document) -> list[str]:
+    def split(self, document: Document) -> list[str]:
+        """The texts of a document that are encoded."""
         if self.passages is None:
             return [document.content]
         return split_document(document, self.passages)
 
-    def _vectors(self, texts: list[str], batch: list[Document], *, before: int) -> FloatArray:
-        def told(done: int) -> None:  # of this window's texts, which are passages where documents are split
-            if done < len(texts):  # a whole window is told once it is durable
-                self.progress("encoding", before + done * len(batch) // len(texts), len(self.documents))
-
-        vectors = self.model.encode_documents(texts, progress=told)
-        if vectors.shape != (len(texts), self.model.dimension):
+    def _checked(self, vectors: FloatArray, window: _Window) -> FloatArray:
+        if vectors.shape != (window.texts, self.model.dimension):
             raise ModelError(
-                f"the model gave vectors of shape {vectors.shape} for {len(texts)} texts; "
-                f"({len(texts)}, {self.model.dimension}) was expected"
+                f"the model gave vectors of shape {vectors.shape} for {window.texts} texts; "
+                f"({window.texts}, {self.model.dimension}) was expected"
             )
         if not np.isfinite(vectors).all():
             raise ModelError(
-                f"the model gave a vector that is not finite among documents {batch[0].id!r} to {batch[-1].id!r}; "
+                f"the model gave a vector that is not finite among documents {window.first!r} to {window.last!r}; "
                 "its weights are damaged, or its precision too low"
             )
         return comparable(vectors, model=self.model, metric=self.metric)
@@ -256,7 +238,66 @@ class _Job:
             corpus=corpus,
             window=self.window,
             passages=asdict(self.passages) if self.passages else None,
+            execution=self.model.execution,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Documents that are encoded together: how many texts, the first and last id, and the mark behind them."""
+
+    texts: int
+    first: str
+    last: str
+    mark: dict[str, Any]
+
+
+class _Reading:
+    """One pass over the documents; runs a window ahead of the encoding."""
+
+    def __init__(self, job: _Job, mark: dict[str, Any]) -> None:
+        self._job = job
+        self._mark = mark
+        self._told = (int(mark["documents"]), 0)  # documents and texts of the windows that are done
+        self.digest = CorpusDigest()
+        self.owners = array("q")
+        self.count = 0
+        self.encoding: deque[_Window] = deque()
+
+    def windows(self, ids: LineWriter) -> Iterator[list[str]]:
+        """The texts of each window that is not encoded yet; those before the mark are read and compared with it."""
+        mark = self._mark
+        for number, batch in enumerate(_windows(self._job.documents, self._job.window), start=1):
+            texts = self._take(batch, ids)
+            here = {"windows": number, "documents": self.count, "digest": self.digest.value()}
+            if number > mark["windows"]:
+                self.encoding.append(_Window(len(texts), batch[0].id, batch[-1].id, here))
+                yield texts
+            elif number == mark["windows"] and here != mark:
+                raise _CorpusChangedError
+
+    def _take(self, batch: list[Document], ids: LineWriter) -> list[str]:
+        """Note a window's documents and give the texts to encode."""
+        texts: list[str] = []
+        for number, document in enumerate(batch, start=self.count):
+            ids.write(document.id)
+            self.digest.add(document)
+            parts = self._job.split(document)
+            texts.extend(parts)
+            if self._job.passages:
+                self.owners.extend([number] * len(parts))
+        self.count += len(batch)
+        return texts
+
+    def told(self, done: int) -> None:
+        """Turn texts done, of all windows, into documents done; a whole window is told once it is durable."""
+        before, texts = self._told
+        window = self.encoding[0]
+        if done - texts >= window.texts:
+            self._told = (window.mark["documents"], done)
+            return
+        documents = window.mark["documents"] - before
+        self._job.progress("encoding", before + (done - texts) * documents // window.texts, len(self._job.documents))
 
 
 def _state_of(manifest: VectorsManifest) -> dict[str, Any]:

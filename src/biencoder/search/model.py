@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -35,6 +35,18 @@ class Model(Protocol):
 
     def encode_documents(self, texts: Sequence[str], /, *, progress: Callable[[int], None] | None = None) -> FloatArray:
         """Vectors of documents, shape (len(texts), dimension); ``progress`` is told how many texts are done."""
+
+    def encode_document_windows(
+        self, windows: Iterator[Sequence[str]], /, *, progress: Callable[[int], None] | None = None
+    ) -> Iterator[FloatArray]:
+        """Vectors of documents, window by window, in order; the next window is read while one is encoded."""
+
+    def prepare(self, texts: Sequence[str], /, *, say: Callable[[str], None] | None = None) -> None:
+        """Make ready to encode documents like these; ``say`` is told what was decided, if anything was open."""
+
+    @property
+    def execution(self) -> dict[str, str]:
+        """How the model is run: runtime, version, number format, device."""
 
     def save(self, path: Path, /) -> None:
         """Write the model's folder."""

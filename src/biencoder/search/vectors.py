@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class VectorsManifest:
         corpus: SHA-256 over the documents' ids and contents, in order.
         window: documents that were encoded together; a vector's last bits can depend on it.
         passages: how documents were split (``size`` and ``overlap``), if they were.
+        execution: how the model was run: runtime, version, number format, device.
     """
 
     metric: Metric
@@ -45,6 +46,7 @@ class VectorsManifest:
     corpus: str
     window: int
     passages: dict[str, int] | None = None
+    execution: dict[str, str] = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Write ``manifest.json`` into a folder that is complete but for it."""

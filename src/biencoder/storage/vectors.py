@@ -146,7 +146,8 @@ def blocks(vectors: FloatArray, *, size: int) -> Iterator[FloatArray]:
     [2, 2, 1]
     """
     plain = np.asarray(vectors)  # a plain view: NumPy's memmap class is slow to slice
-    source = None if vectors.flags.writeable else vectors.base  # what was changed in a private mapping must stay
+    # A mapped matrix's base is its mapping, whatever NumPy's types say; what was changed in a private mapping must stay.
+    source: object = None if vectors.flags.writeable else vectors.base
     for start in range(0, len(plain), size):
         yield plain[start : start + size]
         if isinstance(source, mmap.mmap) and hasattr(source, "madvise"):

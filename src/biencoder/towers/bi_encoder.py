@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from biencoder.identity import Identity, fingerprint
 from biencoder.scoring import FloatArray
 from biencoder.towers.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from biencoder.towers.precision import Precision
+from biencoder.towers.runtime import AUTO, Execution
 from biencoder.towers.sources import find_model
-from biencoder.towers.tower import Tower
+from biencoder.towers.tower import Tower, check_texts
 
 
 class BiEncoder:
@@ -28,7 +30,9 @@ class BiEncoder:
         query: the query tower.
         document: the document tower; it may share its backbone with the query tower.
         similarity: ``cosine`` or ``dot``, what the vectors are meant for.
-        precision: ``exact`` (float32) or ``fast`` (bfloat16 where the processor has it).
+        precision: ``exact`` (float32), ``fast`` (bfloat16 where the processor has it) or ``int8``.
+        runtime: ``torch``, ``openvino``, ``onnx``, or ``auto``: the fastest that is installed and agrees with torch.
+        threads: on processors; None takes this process's share of the machine.
         notes: what the checkpoint did not say and was decided in its place.
 
     Raises:
@@ -49,6 +53,8 @@ class BiEncoder:
         *,
         similarity: str = "cosine",
         precision: Precision | str = Precision.EXACT,
+        runtime: str = "torch",
+        threads: int | None = None,
         notes: tuple[str, ...] = (),
     ) -> None:
         if query.dimension != document.dimension:
@@ -61,15 +67,17 @@ class BiEncoder:
         self.query_tower = query
         self.document_tower = document
         self.similarity = similarity
-        self.precision = Precision.of(precision)
+        self._execution = Execution(Precision.of(precision), runtime=runtime, threads=threads)
         self.notes = notes
 
     @classmethod
-    def load(
+    def load(  # noqa: PLR0913 - each stands in place of one thing that the checkpoint or the machine says
         cls,
         source: str | os.PathLike[str],
         *,
         precision: Precision | str = Precision.EXACT,
+        runtime: str = "torch",
+        threads: int | None = None,
         device: str | None = None,
         pooling: str | None = None,
         query_prompt: str | None = None,
@@ -81,7 +89,9 @@ class BiEncoder:
         Args:
             source: a folder (ours, sentence-transformers', a bare transformers checkpoint, a run, an index), the name of an
                 installed package that carries a model, or a hub name.
-            precision: ``exact`` or ``fast``.
+            precision: ``exact``, ``fast`` or ``int8``.
+            runtime: ``torch``, ``openvino``, ``onnx`` or ``auto``.
+            threads: on processors; None takes this process's share of the machine.
             device: such as ``cpu`` or ``cuda:0``; by default the first GPU, where there is one.
             pooling: in place of the checkpoint's own.
             query_prompt: put in front of queries, in place of the checkpoint's own.
@@ -92,11 +102,10 @@ class BiEncoder:
             ModelError: where there is no such model, or it cannot be read.
             ArgumentError: where an option cannot be used.
         """
-        checked = Precision.of(precision)
+        execution = Execution(Precision.of(precision), runtime=runtime, threads=threads)  # refuses before anything is read
         checkpoint = read_checkpoint(find_model(source), name=os.fspath(source))
-        model = cls(
-            checkpoint.query, checkpoint.document, similarity=checkpoint.similarity, precision=checked, notes=checkpoint.notes
-        )
+        model = cls(checkpoint.query, checkpoint.document, similarity=checkpoint.similarity, notes=checkpoint.notes)
+        model._execution = execution
         model = model._adjusted(pooling, query_prompt, document_prompt, max_length)
         return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
@@ -120,7 +129,7 @@ class BiEncoder:
                 max_length=max_length or tower.settings.max_length,
             )
             towers.append(tower if settings == tower.settings else tower.twin(settings))
-        return BiEncoder(*towers, similarity=self.similarity, precision=self.precision, notes=self.notes)
+        return self._with(*towers)
 
     def separated(self) -> BiEncoder:
         """A model of the same vectors whose towers no longer share their weights, to be trained apart."""
@@ -128,7 +137,13 @@ class BiEncoder:
 
         query = self.query_tower
         own = Tower(copy.deepcopy(query.backbone), query.tokenizer, query.settings, copy.deepcopy(query.projection))
-        return BiEncoder(own, self.document_tower, similarity=self.similarity, precision=self.precision, notes=self.notes)
+        return self._with(own, self.document_tower)
+
+    def _with(self, query: Tower, document: Tower) -> BiEncoder:
+        """A model of other towers that is run alike."""
+        model = BiEncoder(query, document, similarity=self.similarity, notes=self.notes)
+        model._execution = Execution(self.precision, runtime=self.runtime, threads=self._execution.threads)
+        return model
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a model folder, whole or not at all; sentence-transformers opens it too.
@@ -164,20 +179,64 @@ class BiEncoder:
         return replace(self.checkpoint().identity(), execution=fingerprint(self.execution))
 
     @property
+    def precision(self) -> Precision:
+        """The number format that the towers are run in."""
+        return self._execution.precision
+
+    @property
+    def runtime(self) -> str:
+        """The runtime that was asked for."""
+        return self._execution.runtime
+
+    @property
     def execution(self) -> dict[str, str]:
-        """Runtime, version, number format and device."""
-        return self.document_tower.execution(self.precision)
+        """Runtime, version, number format and device; of ``auto``, what was chosen, or torch before anything was encoded."""
+        chosen = self._execution
+        if chosen.runtime == AUTO and chosen.choice is None:
+            chosen = Execution(chosen.precision if chosen.precision is not Precision.INT8 else Precision.FAST)
+        return chosen.runner(self.document_tower).execution()
+
+    @contextmanager
+    def run_by(self, runtime: str, *, precision: Precision | str) -> Iterator[None]:
+        """Another way of execution while the block runs; training looks at its dev split so, since its weights change."""
+        before = self._execution
+        self._execution = Execution(Precision.of(precision), runtime=runtime, threads=before.threads)
+        try:
+            yield
+        finally:
+            self._execution = before
+
+    def prepare(self, texts: Sequence[str], *, say: Callable[[str], None] | None = None) -> None:
+        """Choose the runtime on texts like those that are to be encoded, where it is ``auto`` and nothing was encoded yet.
+
+        Args:
+            texts: a few dozen of the user's own.
+            say: is told what was chosen and why.
+        """
+        check_texts(texts)
+        self._execution.prepare(self.document_tower, texts, say=say)
 
     def encode_queries(self, texts: Sequence[str]) -> FloatArray:
-        """Vectors of queries, shape (len(texts), dimension), float32."""
-        return self.query_tower.encode(texts, precision=self.precision)
+        """Vectors of queries, shape (len(texts), dimension), float32; a single one takes a path of its own, without batches."""
+        check_texts(texts)
+        return self._execution.encode(self.query_tower, texts)
 
     def encode_documents(self, texts: Sequence[str], *, progress: Callable[[int], None] | None = None) -> FloatArray:
         """Vectors of documents (`Document.content`), shape (len(texts), dimension), float32.
 
         ``progress`` is told now and then how many of the texts are done.
         """
-        return self.document_tower.encode(texts, precision=self.precision, progress=progress)
+        check_texts(texts)
+        return self._execution.encode(self.document_tower, texts, progress=progress)
+
+    def encode_document_windows(
+        self, windows: Iterator[Sequence[str]], *, progress: Callable[[int], None] | None = None
+    ) -> Iterator[FloatArray]:
+        """Vectors of documents, window by window, each tokenised while the one before it is run.
+
+        A vector depends on the texts of its window alone, so that work can be interrupted between windows.
+        """
+        return self._execution.encode_windows(self.document_tower, windows, progress=progress)
 
     def to(self, device: str) -> BiEncoder:
         """Move both towers to a device.

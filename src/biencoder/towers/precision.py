@@ -10,16 +10,20 @@ import torch
 
 from biencoder.errors import ArgumentError
 
-
 _KERNELS_KEPT = 8
 """Prepared matrix products in each of torch's caches: with 32 memory still grew in encoding, and training ran no faster."""
 
 
 class Precision(StrEnum):
-    """``exact`` is float32; ``fast`` is bfloat16 matrix products over float32 weights where the processor has them."""
+    """Number formats of the matrix products.
+
+    ``exact`` is float32; ``fast`` is bfloat16 over float32 weights where the processor has it; ``int8`` is int8 in small groups
+    with a scale each, by other runtimes than torch.
+    """
 
     EXACT = "exact"
     FAST = "fast"
+    INT8 = "int8"
 
     @classmethod
     def of(cls, name: str) -> Precision:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,21 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from biencoder.cores import threads_to_use
 from biencoder.data.batches import distinct, length_sorted_batches
 from biencoder.errors import ArgumentError, ModelError
 from biencoder.identity import fingerprint
 from biencoder.scoring import FloatArray
 from biencoder.towers.pooling import POOLERS, Pooling
-from biencoder.towers.precision import Precision, arithmetic, running
+from biencoder.towers.precision import Precision
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
-
-TOKEN_BUDGET = 4096
-"""Tokens a micro-batch when encoding: beyond it the matrix products run no faster, and the activations leave the cache."""
-
-_TEXTS_AT_ONCE = 8192
-"""Texts tokenised and sorted together: enough to fill batches without padding, few enough to bound memory."""
 
 _CHARACTERS_A_TOKEN = 32
 """A text of more characters than this for each token that fits is tried by its head first: tokens are seldom so long, and
@@ -125,6 +120,7 @@ class Tower(nn.Module):
         self.tokenizer = tokenizer
         self.settings = settings
         self._cutter = _cutting_tokenizer(tokenizer, settings.max_length)
+        self._parameters_seen: list[nn.Parameter] | None = None
         self.train(backbone.training)  # a new module is in training mode, and would put its backbone there after encoding
 
     def twin(self, settings: TowerSettings) -> Tower:
@@ -159,6 +155,16 @@ class Tower(nn.Module):
         for at, row in zip(short, self._token_ids([wholes[at] for at in short]), strict=True):
             rows[at] = row
         return rows
+
+    def tokenise_one(self, text: str) -> list[int]:
+        """Token ids of a single text, as `tokenise` gives them, without the machinery of a batch."""
+        whole = self.settings.prompt + text
+        if len(whole) > _CHARACTERS_A_TOKEN * self.settings.max_length:
+            return self.tokenise([text])[0]
+        try:
+            return self._cutter.encode(whole).ids or [self._pad]
+        except TypeError as error:
+            raise ArgumentError(f"a text cannot be tokenised ({error}); texts must be valid Unicode strings") from error
 
     def _token_ids(self, texts: Sequence[str]) -> list[list[int]]:
         try:
@@ -213,18 +219,16 @@ class Tower(nn.Module):
         texts: Sequence[str],
         *,
         precision: Precision = Precision.EXACT,
-        token_budget: int = TOKEN_BUDGET,
-        progress: Callable[[int], None] | None = None,
+        token_budget: int | None = None,
     ) -> FloatArray:
-        """Vectors without graph, dropout off.
+        """Vectors by torch, without graph, dropout off; `BiEncoder` also runs a tower by other runtimes.
 
         A text's vector depends on the others only in the last bits (their lengths decide the shape of the matrix products).
 
         Args:
-            texts: any number; memory beyond the result does not grow with it.
+            texts: any number.
             precision: the number format of the matrix products.
             token_budget: tokens a micro-batch.
-            progress: is told after each micro-batch how many texts are done.
 
         Returns:
             Shape (len(texts), dimension), float32, in the order of ``texts``.
@@ -232,40 +236,41 @@ class Tower(nn.Module):
         Raises:
             ArgumentError: where ``texts`` is a single string, or holds something that is no string.
         """
-        _check_texts(texts)
-        result = np.empty((len(texts), self.dimension), dtype=np.float32)
-        training = self.training
-        self.eval()
-        try:
-            with torch.inference_mode(), running(precision, self.device):
-                for start in range(0, len(texts), _TEXTS_AT_ONCE):
-                    unique, positions = distinct(texts[start : start + _TEXTS_AT_ONCE])
-                    rows = self.tokenise(unique)
-                    block = np.empty((len(rows), self.dimension), dtype=np.float32)
-                    done = start
-                    for batch in length_sorted_batches([len(row) for row in rows], token_budget=token_budget):
-                        block[batch] = self(*self.collate([rows[position] for position in batch])).cpu().numpy()
-                        done += len(batch)
-                        if progress is not None:
-                            progress(done)
-                    result[start : start + _TEXTS_AT_ONCE] = block[positions]
-        finally:
-            self.train(training)
-        return result
+        from biencoder.towers.encoding import encode_windows
+        from biencoder.towers.torch_runner import TorchRunner
+
+        check_texts(texts)
+        runner = TorchRunner(self, precision, threads=threads_to_use())
+        return next(encode_windows(self, runner, iter([texts]), token_budget=token_budget))
 
     def fingerprint(self) -> str:
         """What tells this tower's vectors from any other's: weights, architecture, tokenizer and settings."""
-        config = self.backbone.config.to_dict()
         return fingerprint(
             {
-                "weights": self._weights_digest(),
-                "architecture": {key: config[key] for key in _SHAPING_KEYS if config.get(key) is not None},
-                "activation": self.projection.activation_name if self.projection is not None else None,
+                **self._graph_parts(),
                 "tokenizer": hashlib.sha256(_plain_tokenizer(self.tokenizer).encode()).hexdigest(),
                 "settings": asdict(self.settings),
-                "dimension": self.dimension,
             }
         )
+
+    def graph_fingerprint(self) -> str:
+        """What decides the vectors of given token ids: all but the tokenizer, the prompt and the maximum length."""
+        return fingerprint({**self._graph_parts(), "pooling": self.settings.pooling, "normalise": self.settings.normalise})
+
+    def _graph_parts(self) -> dict[str, Any]:
+        config = self.backbone.config.to_dict()
+        return {
+            "weights": self._weights_digest(),
+            "architecture": {key: config[key] for key in _SHAPING_KEYS if config.get(key) is not None},
+            "activation": self.projection.activation_name if self.projection is not None else None,
+            "dimension": self.dimension,
+        }
+
+    def weights_stamp(self) -> tuple[tuple[int, int], ...]:
+        """Changes whenever a weight does: each one's place in memory, and torch's count of the changes made in place."""
+        if self._parameters_seen is None:
+            self._parameters_seen = list(self.parameters())
+        return tuple((weights.data_ptr(), weights._version) for weights in self._parameters_seen)  # noqa: SLF001 - no other
 
     def _weights_digest(self) -> str:
         """SHA-256 over names, shapes and float32 values; the backbone's own pooler is left out, since nothing reads it."""
@@ -277,17 +282,13 @@ class Tower(nn.Module):
             digest.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy()).data)
         return digest.hexdigest()
 
-    def execution(self, precision: Precision) -> dict[str, str]:
-        """What else decides the last bits: runtime, its version, number format and device."""
-        return {
-            "runtime": "torch",
-            "version": torch.__version__,
-            "arithmetic": arithmetic(precision, self.device),
-            "device": self.device.type,
-        }
 
+def check_texts(texts: Sequence[str]) -> None:
+    """Make sure that texts are a list of strings.
 
-def _check_texts(texts: Sequence[str]) -> None:
+    Raises:
+        ArgumentError: where they are a single string, or one of them is no string.
+    """
     if isinstance(texts, str):
         raise ArgumentError("a single string was given; give a list of texts")
     for number, text in enumerate(texts, start=1):

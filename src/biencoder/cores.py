@@ -6,6 +6,8 @@ import math
 import os
 from pathlib import Path
 
+from biencoder.errors import ArgumentError
+
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -35,3 +37,20 @@ def _quota(root: Path) -> float:
     if limit in {"max", "-1"}:
         return float(2**31)
     return int(limit) / int(period)
+
+
+def threads_to_use(asked: int | None = None) -> int:
+    """Threads for encoding: what is asked for, else this process's share of the machine, or less by ``OMP_NUM_THREADS``.
+
+    Raises:
+        ArgumentError: where fewer than 1 are asked for.
+
+    >>> threads_to_use(3)
+    3
+    """
+    if asked is not None:
+        if asked < 1:
+            raise ArgumentError(f"threads is {asked}; it must be at least 1")
+        return asked
+    limit = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    return max(1, min(available_cores(), int(limit) if limit.isdigit() else 2**31))
