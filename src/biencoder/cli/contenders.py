@@ -14,6 +14,7 @@ from biencoder.errors import ArgumentError
 from biencoder.records import Hit
 
 if TYPE_CHECKING:
+    from biencoder.cli.options import RunningOptions
     from biencoder.data.collection import Collection
     from biencoder.evaluation import Evaluation, Retriever
     from biencoder.search import Searcher
@@ -29,7 +30,7 @@ class Bench:
     collection: Collection
     split: str
     measures: Sequence[str]
-    precision: str
+    running: RunningOptions
     progress: TerminalProgress
 
     def evaluate(self, contender: str, *, hybrid: bool = False) -> Evaluation:
@@ -54,12 +55,12 @@ class Bench:
 
     def _open(self, contender: str, *, hybrid: bool) -> Searcher:
         if is_index(contender):
-            searcher = open_index(contender, precision=self.precision, progress=self.progress)
+            searcher = open_index(contender, running=self.running, progress=self.progress)
             self._check_size(contender, len(searcher))
             return searcher
         from biencoder.search import Searcher
 
-        model = load_model(contender, precision=self.precision, progress=self.progress)
+        model = load_model(contender, running=self.running, progress=self.progress)
         return Searcher.in_memory(model, self.collection.documents, keywords=hybrid, progress=self.progress)
 
     def _check_size(self, contender: str, found: int) -> None:

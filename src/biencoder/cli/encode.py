@@ -17,6 +17,10 @@ from biencoder.cli.options import (
     Precision,
     PrecisionName,
     Quiet,
+    Running,
+    Runtime,
+    RuntimeName,
+    Threads,
     passage_options,
 )
 from biencoder.cli.terminal import TerminalProgress, print_facts, print_json, print_next
@@ -24,7 +28,7 @@ from biencoder.cli.terminal import TerminalProgress, print_facts, print_json, pr
 EXAMPLE = "biencoder encode runs/scifact data/scifact --out scifact.vectors"
 
 
-def command(
+def command(  # noqa: PLR0913 - a command's options are its parameters
     model: ModelArgument,
     corpus: CorpusArgument,
     *,
@@ -32,6 +36,8 @@ def command(
     passages: PassageSize = None,
     overlap: PassageOverlap = None,
     precision: Precision = PrecisionName.FAST,
+    runtime: Runtime = RuntimeName.AUTO,
+    threads: Threads = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -46,7 +52,7 @@ def command(
 
         progress.phase(f"reading {corpus}")
         documents = read_documents(corpus)
-        encoder = load_model(model, precision=precision.value, progress=progress)
+        encoder = load_model(model, running=Running(precision, runtime, threads).options(), progress=progress)
         progress.phase("encoding")
         done = encode(encoder, documents, out=out, passages=options, progress=progress)
     if json:

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from biencoder.cli.options import CollectionArgument, Json, Precision, PrecisionName, Quiet
+from biencoder.cli.options import (
+    CollectionArgument,
+    Json,
+    Precision,
+    PrecisionName,
+    Quiet,
+    Running,
+    Runtime,
+    RuntimeName,
+    Threads,
+)
 from biencoder.cli.terminal import TerminalProgress, print_json
 
 if TYPE_CHECKING:
@@ -34,6 +44,8 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
     out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write means and the value of each query.")] = None,
     seed: Annotated[int, typer.Option(help="Of the paired test and the interval.")] = 0,
     precision: Precision = PrecisionName.FAST,
+    runtime: Runtime = RuntimeName.AUTO,
+    threads: Threads = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -51,7 +63,7 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
         progress.phase(f"reading {collection}")
         judged = Collection.read(collection)
         judged.queries(split)
-        bench = Bench(collection, judged, split, names, precision.value, progress)
+        bench = Bench(collection, judged, split, names, Running(precision, runtime, threads).options(), progress)
         found = bench.evaluate(what, hybrid=hybrid)
         _save(found, run, out)
         others = [bench.evaluate(other) for other in against or ()]

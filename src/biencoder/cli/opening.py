@@ -10,13 +10,14 @@ from biencoder.cli.terminal import TerminalProgress
 from biencoder.errors import StorageError
 
 if TYPE_CHECKING:
+    from biencoder.cli.options import RunningOptions
     from biencoder.search import Searcher
     from biencoder.towers.bi_encoder import BiEncoder
 
 MEASURES = "measures.json"
 
 
-def load_model(name: str, *, precision: str, progress: TerminalProgress) -> BiEncoder:
+def load_model(name: str, *, running: RunningOptions, progress: TerminalProgress) -> BiEncoder:
     """Load a model and say what its checkpoint left open and was decided in its place.
 
     Raises:
@@ -25,13 +26,13 @@ def load_model(name: str, *, precision: str, progress: TerminalProgress) -> BiEn
     progress.phase(f"loading {name}")
     from biencoder.towers.bi_encoder import BiEncoder
 
-    model = BiEncoder.load(name, precision=precision)
+    model = BiEncoder.load(name, **running)
     for note in model.notes:
         progress.say(f"{name}: {note}")
     return model
 
 
-def open_index(name: str, *, precision: str, progress: TerminalProgress) -> Searcher:
+def open_index(name: str, *, running: RunningOptions, progress: TerminalProgress) -> Searcher:
     """Open an index.
 
     Raises:
@@ -44,7 +45,9 @@ def open_index(name: str, *, precision: str, progress: TerminalProgress) -> Sear
     progress.phase(f"opening {name}")
     from biencoder.search import Searcher
 
-    return Searcher.open(name, precision=precision)
+    searcher = Searcher.open(name, **running)
+    searcher.prepare(say=progress.say)
+    return searcher
 
 
 def read_measures(run: Path) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
@@ -16,6 +17,37 @@ class PrecisionName(StrEnum):
 
     EXACT = "exact"
     FAST = "fast"
+    INT8 = "int8"
+
+
+class RuntimeName(StrEnum):
+    """The names of `biencoder.towers.runtime`, which cannot be imported without torch."""
+
+    AUTO = "auto"
+    TORCH = "torch"
+    OPENVINO = "openvino"
+    ONNX = "onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """How a model is to be run: what ``--precision``, ``--runtime`` and ``--threads`` say together."""
+
+    precision: PrecisionName
+    runtime: RuntimeName
+    threads: int | None
+
+    def options(self) -> RunningOptions:
+        """Arguments of `BiEncoder.load` and `Searcher.open`."""
+        return {"precision": self.precision.value, "runtime": self.runtime.value, "threads": self.threads}
+
+
+class RunningOptions(TypedDict):
+    """What `Running.options` gives."""
+
+    precision: str
+    runtime: str
+    threads: int | None
 
 
 _MODEL = "A model folder, a run that fit left, an installed model package, or a hub name."
@@ -26,7 +58,15 @@ ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL, show
 CorpusArgument = Annotated[str, typer.Argument(metavar="CORPUS", help=_CORPUS, show_default=False)]
 CollectionArgument = Annotated[str, typer.Argument(metavar="COLLECTION", help=_COLLECTION, show_default=False)]
 Precision = Annotated[
-    PrecisionName, typer.Option(help="fast: bfloat16 where the processor has it; exact: float32.", case_sensitive=False)
+    PrecisionName,
+    typer.Option(help="exact: float32; fast: bfloat16 where the processor has it; int8: faster still.", case_sensitive=False),
+]
+Runtime = Annotated[
+    RuntimeName,
+    typer.Option(envvar="BIENCODER_RUNTIME", help="auto: the fastest that is installed and agrees with torch on the texts."),
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="For encoding; default: this process's share of the machine.")
 ]
 PassageSize = Annotated[
     int | None, typer.Option("--passages", metavar="WORDS", help="Split documents into passages of so many words.")

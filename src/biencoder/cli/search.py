@@ -13,7 +13,7 @@ import typer
 
 from biencoder.cli.hits import hit_lines
 from biencoder.cli.opening import open_index
-from biencoder.cli.options import Json, Precision, PrecisionName
+from biencoder.cli.options import Json, Precision, PrecisionName, Running, Runtime, RuntimeName, Threads
 from biencoder.cli.terminal import TerminalProgress, print_json
 from biencoder.errors import DataError
 from biencoder.records import Hit
@@ -31,6 +31,8 @@ def command(
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
     hybrid: Annotated[bool, typer.Option("--hybrid", help="Fuse with BM25 by reciprocal rank.")] = False,
     precision: Precision = PrecisionName.FAST,
+    runtime: Runtime = RuntimeName.AUTO,
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Search an index.
@@ -42,7 +44,7 @@ def command(
         from biencoder.search.queries import check_queries
 
         check_queries([] if query is None else [query], k=k)
-        searcher = open_index(index, precision=precision.value, progress=progress)
+        searcher = open_index(index, running=Running(precision, runtime, threads).options(), progress=progress)
     asked = _Asked(searcher, k, hybrid, json)
     if query is not None:
         asked.answer(query)

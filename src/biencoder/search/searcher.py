@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +39,8 @@ _FUSED = 100
 """Candidates that each side gives to a hybrid search, or k where that is more."""
 _ENCODED = 4096
 """Documents encoded in one call for a search in memory."""
+_SAMPLE = 32
+"""Documents that a runtime is chosen on, where that is open."""
 
 Found = tuple[list[float], list[int]]
 """Scores and document numbers of one query, best first."""
@@ -81,14 +83,24 @@ class Searcher:
         self._keywords = keywords
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, model: Model | None = None, precision: str = "exact") -> Searcher:
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        model: Model | None = None,
+        precision: str = "exact",
+        runtime: str = "torch",
+        threads: int | None = None,
+    ) -> Searcher:
         """Open an index folder.
 
         Args:
             path: what `build_index` wrote.
             model: encodes the queries; by default the model that lies in the index. Another query side trained for the same
                 document side is welcome.
-            precision: how the index's own model is run, ``exact`` or ``fast``.
+            precision: how the index's own model is run: ``exact``, ``fast`` or ``int8``.
+            runtime: what it is run by: ``torch``, ``openvino``, ``onnx`` or ``auto``; it need not be what made the vectors.
+            threads: on processors; None takes this process's share of the machine.
 
         Raises:
             StorageError: where the folder is no index.
@@ -100,7 +112,7 @@ class Searcher:
         if model is None:
             from biencoder.towers.bi_encoder import BiEncoder
 
-            model = BiEncoder.load(folder / MODEL, precision=precision)
+            model = BiEncoder.load(folder / MODEL, precision=precision, runtime=runtime, threads=threads)
         model.identity.check_documents(manifest.identity, what=str(folder))
         index = engine_class(manifest.engine).load(folder / ENGINE, metric=manifest.metric, parameters=manifest.parameters)
         documents = DocumentStore(folder)
@@ -138,6 +150,7 @@ class Searcher:
             DataError: where an id stands twice.
         """
         store = DocumentStore.temporary(documents)
+        model.prepare(_sample(store), say=progress.say if progress else None)
         matrix = np.empty((len(store), model.dimension), dtype=np.float32)
         metric = metric_of(model)
         for start in range(0, len(store), _ENCODED):
@@ -151,6 +164,15 @@ class Searcher:
 
     def __len__(self) -> int:
         return len(self.documents)
+
+    def prepare(self, *, say: Callable[[str], None] | None = None) -> None:
+        """Do now what the first search would wait for: choose a runtime where that is open, export, compile.
+
+        Args:
+            say: is told what was decided.
+        """
+        self.model.prepare(_sample(self.documents), say=say)
+        self.model.encode_queries(["warm"])
 
     def search(
         self,
@@ -225,6 +247,11 @@ class Searcher:
         rankings = [_as_hits(dense[1]), _as_hits(rows.tolist())]
         fused = reciprocal_rank_fusion(rankings, k=k)
         return [hit.score for hit in fused], [int(hit.id) for hit in fused]
+
+
+def _sample(store: DocumentStore) -> list[str]:
+    """A few dozen of the documents' texts, from all over the corpus."""
+    return [store[number].content for number in range(0, len(store), max(1, len(store) // _SAMPLE))][:_SAMPLE]
 
 
 def _tell(progress: Progress, before: int, total: int, done: int) -> None:

@@ -15,10 +15,19 @@ def fold_attention_scales(model: Any) -> int:
     With that multiplication out of the way, OpenVINO fuses the transpositions around it into the attention kernel, 2 % of the
     time. Attention that has a mask or bias, or another form than Linear, Reshape, Transpose, is left as it is.
     """
+    _fold_constants(model)
     found = [node for node in model.get_ordered_ops() if node.get_type_name() == "ScaledDotProductAttention"]
     folded = sum(_fold(node) for node in found)
     model.validate_nodes_and_infer_types()
     return folded
+
+
+def _fold_constants(model: Any) -> None:
+    """Let masks, scales and weights that are computed from constants be constants."""
+    passes = require("openvino.passes", extra="openvino")
+    manager = passes.Manager()
+    manager.register_pass(passes.ConstantFolding())
+    manager.run_passes(model)
 
 
 def _fold(attention: Any) -> bool:
@@ -26,22 +35,26 @@ def _fold(attention: Any) -> bool:
     query, key, value = (attention.input_value(place) for place in range(3))
     chain = _chain(query.get_node(), ("Transpose", "Reshape", "Add", "MatMul"))
     plain = not attention.get_attributes().get("causal") and _is_constant(attention, 3, 0.0)
-    if chain is None or not plain or not query.get_partial_shape()[3].is_static:
+    if chain is None or not plain or not query.get_partial_shape()[3].is_static or not _only_here(chain):
         return False
-    transpose, reshape, add, product = chain
+    _, _, add, product = chain
     weights, bias = product.input_value(1).get_node(), add.input_value(1).get_node()
     if weights.get_type_name() != "Constant" or bias.get_type_name() != "Constant":
         return False
     scale = _scale(attention, int(query.get_partial_shape()[3].get_length()))
-    flags = product.get_attributes()
-    scaled = ops.matmul(product.input_value(0), ops.constant(weights.data * scale), flags["transpose_a"], flags["transpose_b"])
-    heads = ops.reshape(
-        ops.add(scaled, ops.constant(bias.data * scale)), reshape.input_value(1), reshape.get_attributes()["special_zero"]
-    )
-    scores = ops.matmul(ops.transpose(heads, transpose.input_value(1)), key, transpose_a=False, transpose_b=True)
+    for node, values in ((product, weights.data), (add, bias.data)):
+        node.input(1).replace_source_output(ops.constant(values * scale).output(0))
+    scores = ops.matmul(query, key, transpose_a=False, transpose_b=True)
     result = ops.matmul(ops.softmax(scores, -1), value, transpose_a=False, transpose_b=False)
     attention.output(0).replace(result.output(0))
     return True
+
+
+def _only_here(chain: list[Any]) -> bool:
+    """Whether each node's values are used once, by the node before it; any other may look at its shape."""
+    kinds = ["ScaledDotProductAttention", *(node.get_type_name() for node in chain[:-1])]
+    users = [[user.get_node().get_type_name() for user in node.output(0).get_target_inputs()] for node in chain]
+    return all([name for name in found if name != "ShapeOf"] == [kind] for found, kind in zip(users, kinds, strict=True))
 
 
 def _chain(node: Any, kinds: tuple[str, ...]) -> list[Any] | None:

@@ -19,6 +19,8 @@ from biencoder.towers.precision import Precision, arithmetic
 from biencoder.towers.runner import Run, Runner, TokenIds
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from biencoder.towers.tower import Tower
 
 INT8_GROUP = 64
@@ -109,10 +111,18 @@ def _export(tower: Tower, form: str, folder: Path) -> None:
     openvino = require("openvino", extra="openvino")
     training = tower.training
     with quiet_export():
-        model = openvino.convert_model(UnpaddedTower(tower).eval(), example_input=(example_ids(tower),))
+        model = _convert(UnpaddedTower(tower).eval(), example_ids(tower))
         model.reshape([-1, -1])
         fold_attention_scales(model)
         if form == "int8":
             compress_weights(model)
         openvino.save_model(model, folder / _GRAPH, compress_to_fp16=False)
     tower.train(training)
+
+
+def _convert(module: UnpaddedTower, ids: Tensor) -> Any:
+    """The traced module as an OpenVINO model, by its front end: `openvino.convert_model` would report its use to the vendor."""
+    kind = require("openvino.frontend.pytorch.ts_decoder", extra="openvino").TorchScriptPythonDecoder
+    decoder = kind(module, example_input=(ids,))  # must outlive the conversion, which does not hold it
+    front = require("openvino.frontend", extra="openvino").FrontEndManager().load_by_framework("pytorch")
+    return front.convert(front.load(decoder))

@@ -219,7 +219,7 @@ def _compare(tower: Tower, precision: Precision, threads: int, texts: list[str],
     if not usable:
         raise ArgumentError(f"no runtime can run this model in {precision}: " + "; ".join(trial.problem for trial in trials))
     best, slower = usable[0], usable[1:]
-    reason = f"cosine {best.cosine:.6f} to torch in float32 on {len(texts)} of these texts"
+    reason = f"cosine {best.cosine:.6f} to torch in float32 on {len(texts)} of the texts"
     if slower:
         rates = ", ".join(f"{best.texts_per_second / trial.texts_per_second:.1f} × {trial.runtime}" for trial in slower)
         reason += f", and the fastest here ({rates})"
