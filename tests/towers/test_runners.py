@@ -14,7 +14,7 @@ from biencoder.scoring import FloatArray
 from biencoder.towers.bi_encoder import BiEncoder
 from biencoder.towers.pooling import Pooling
 from biencoder.towers.precision import Precision
-from biencoder.towers.runtime import make_runner
+from biencoder.towers.runners import make_runner
 from biencoder.towers.tower import Projection, Tower, TowerSettings
 from tests import tiny
 

@@ -9,11 +9,12 @@ import pytest
 
 from biencoder.errors import ArgumentError
 from biencoder.scoring import FloatArray
-from biencoder.towers import runtime as runtime_module
+from biencoder.towers import choice as choice_module
 from biencoder.towers.bi_encoder import BiEncoder
+from biencoder.towers.choice import agreement
 from biencoder.towers.precision import Precision
 from biencoder.towers.runner import Runner
-from biencoder.towers.runtime import agreement, installed_runtimes
+from biencoder.towers.runners import installed_runtimes, make_runner
 from biencoder.towers.tower import Tower
 from tests import tiny
 
@@ -31,20 +32,20 @@ def auto(tower: Tower, precision: str = "exact") -> BiEncoder:
 
 
 def only(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
-    monkeypatch.setattr(runtime_module, "installed_runtimes", lambda: list(names))
+    monkeypatch.setattr(choice_module, "installed_runtimes", lambda: list(names))
 
 
 def rates(monkeypatch: pytest.MonkeyPatch, **seconds: float) -> None:
     """Pretend how long each runtime takes; how the vectors come about stays as it is."""
     clock = [0.0]
-    plain = runtime_module._vectors
+    plain = choice_module._vectors
 
     def slow(tower: Tower, runner: Runner, texts: list[str]) -> FloatArray:
         clock[0] += seconds[runner.name]
         return plain(tower, runner, texts)
 
-    monkeypatch.setattr(runtime_module, "_vectors", slow)
-    monkeypatch.setattr("biencoder.towers.runtime.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr(choice_module, "_vectors", slow)
+    monkeypatch.setattr("biencoder.towers.choice.time.perf_counter", lambda: clock[0])
 
 
 def test_all_three_are_installed_here() -> None:
@@ -97,14 +98,14 @@ def test_one_that_disagrees_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_one_that_fails_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = runtime_module.make_runner
+    plain = make_runner
 
     def broken(name: str, tower: Tower, precision: Precision, *, threads: int) -> Runner:
         if name == "openvino":
             raise RuntimeError("no such operator\nand more")
         return plain(name, tower, precision, threads=threads)
 
-    monkeypatch.setattr(runtime_module, "make_runner", broken)
+    monkeypatch.setattr(choice_module, "make_runner", broken)
     only(monkeypatch, "torch", "openvino")
     said: list[str] = []
     model = auto(tiny.tower())

@@ -21,7 +21,7 @@ class PrecisionName(StrEnum):
 
 
 class RuntimeName(StrEnum):
-    """The names of `biencoder.towers.runtime`, which cannot be imported without torch."""
+    """The names of `biencoder.towers.runners`, which cannot be imported without torch."""
 
     AUTO = "auto"
     TORCH = "torch"

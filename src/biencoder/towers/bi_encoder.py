@@ -15,7 +15,8 @@ from biencoder.identity import Identity, fingerprint
 from biencoder.scoring import FloatArray
 from biencoder.towers.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from biencoder.towers.precision import Precision
-from biencoder.towers.runtime import AUTO, Execution
+from biencoder.towers.runners import AUTO
+from biencoder.towers.runtime import Execution
 from biencoder.towers.sources import find_model
 from biencoder.towers.tower import Tower, check_texts
 
