@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make quickstart   set up, then learn the Python on this machine: collection, training, index, table (about 10 minutes)"
+	@echo "make quickstart   set up, then learn the Python on this machine: collection, training, index, table (about 6 minutes)"
 	@echo "make test         set up, then run the fast tests"
 	@echo "make test-slow    set up, then run the tests on real collections and the long ones"
 	@echo "make check        set up, then lint, types and import layers"

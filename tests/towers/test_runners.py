@@ -14,6 +14,7 @@ from biencoder.scoring import FloatArray
 from biencoder.towers.bi_encoder import BiEncoder
 from biencoder.towers.pooling import Pooling
 from biencoder.towers.precision import Precision
+from biencoder.towers.runner import TokenIds
 from biencoder.towers.runners import make_runner
 from biencoder.towers.tower import Projection, Tower, TowerSettings
 from tests import tiny
@@ -200,6 +201,26 @@ def test_attention_scales_are_folded_and_weights_compressed(real_model: BiEncode
     assert fold_attention_scales(graph) == 6
     assert compress_weights(graph) == 36
     assert not [node for node in graph.get_ordered_ops() if node.get_type_name() == "ScaledDotProductAttention"]
+
+
+def test_openvino_is_first_used_by_one_thread_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its binding makes its own objects at the first inference; two threads that do so at once wait for each other for ever."""
+    from biencoder.towers import openvino_runner
+
+    held: list[bool] = []
+    plain = openvino_runner._infer
+
+    def watched(request: object, rows: TokenIds) -> FloatArray:
+        held.append(openvino_runner._FIRST_USE.locked())
+        return plain(request, rows)
+
+    monkeypatch.setattr(openvino_runner, "_infer", watched)
+    runner = make_runner("openvino", tiny.tower(), Precision.EXACT, threads=2)
+    with runner.session() as run:
+        assert held == [True]
+        run([[5, 6, 7]])
+        runner.one([5, 6, 7])
+    assert held == [True, False, True, False]
 
 
 def test_openvino_reports_nothing_to_its_vendor(monkeypatch: pytest.MonkeyPatch) -> None:
