@@ -271,36 +271,51 @@ def show(found: dict[str, Any], lengths: Sequence[int]) -> None:
         print("| " + " | ".join(cells) + " |")
 
 
-def plot(contenders: list[Contender], folder: Path, words: list[str], target: Path) -> dict[str, Any]:
-    """Throughput by document length and latency by query length, one curve a contender."""
-    import matplotlib.pyplot as plt
-
+def curves(contenders: list[Contender], folder: Path, words: list[str]) -> dict[str, Any]:
+    """Throughput by document length and latency by query length; a text has about so many tokens, its words being short."""
     lengths = (8, 16, 32, 64, 128, 250)
     shown = [one for one in contenders if one.name in {"st", "st-bf16", "fast", "int8"}]
-    curves: dict[str, Any] = {one.name: {"tokens/s": [], "ms": []} for one in shown}
+    found: dict[str, Any] = {one.name: {"tokens/s": [], "ms": []} for one in shown}
     for length in lengths:
         texts = [" ".join(words[start : start + length - 2]) for start in range(0, 16384 // length * 7, 7)]
         many, single = write_texts(folder, "many", texts), write_texts(folder, "single", texts)
         for one in shown:
             one.ask("documents", many)
             rate = len(texts) * length / min(one.ask("documents", many)[0] for _ in range(3))
-            curves[one.name]["tokens/s"].append(rate)
+            found[one.name]["tokens/s"].append(rate)
             one.ask("query", single, times=20)
-            curves[one.name]["ms"].append(float(np.percentile(one.ask("query", single, times=100), 50)) * 1e3)
+            found[one.name]["ms"].append(float(np.percentile(one.ask("query", single, times=100), 50)) * 1e3)
+    return {"lengths": lengths, **found}
+
+
+def draw(found: dict[str, Any], target: Path) -> None:
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import StrMethodFormatter
+
     plt.rcParams["svg.hashsalt"] = "biencoder"
+    lengths = found["lengths"]
     for key, label, title, name in (
         ("tokens/s", "tokens a second", "Throughput by document length", "encode-throughput.svg"),
         ("ms", "milliseconds (median)", "Latency of one query by its length", "encode-latency.svg"),
     ):
-        figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
-        for one in shown:
-            axes.plot(lengths, curves[one.name][key], marker="o", label=NAMES[one.name])
-        axes.set(xscale="log", xticks=lengths, xticklabels=lengths, xlabel="tokens a text", ylabel=label, title=title)
-        axes.set_yscale("log") if key == "ms" else axes.set_ylim(bottom=0)
+        figure, axes = plt.subplots(figsize=(7, 4.4), layout="constrained")
+        for one, values in found.items():
+            if one != "lengths":
+                axes.plot(lengths, values[key], marker="o", label=NAMES[one])
+        axes.set(xscale="log", xlabel="tokens a text", ylabel=label, title=title)
+        axes.set_xticks(lengths, labels=[str(length) for length in lengths])
+        axes.minorticks_off()
+        if key == "ms":
+            axes.set_yscale("log")
+            axes.set_yticks((0.5, 1, 2, 5, 10, 20, 40))
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axes.minorticks_off()
+        else:
+            axes.set_ylim(bottom=0)
+            axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axes.grid(alpha=0.3)
-        axes.legend()
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
         figure.savefig(target / name, metadata={"Date": None})
-    return {"lengths": lengths, **curves}
 
 
 def main() -> None:
@@ -338,7 +353,8 @@ def main() -> None:
         show(found, lengths)
         if arguments.plots:
             words = [word for word in " ".join(documents).lower().split() if word.isalpha() and len(word) < 7]
-            found["curves"] = plot(contenders, place, words, arguments.plots)
+            found["curves"] = curves(contenders, place, words)
+            draw(found["curves"], arguments.plots)
     if arguments.out:
         arguments.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 

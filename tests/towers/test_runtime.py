@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from biencoder.errors import ArgumentError
 from biencoder.scoring import FloatArray
@@ -120,6 +121,20 @@ def test_without_others_it_says_what_would_be_faster(monkeypatch: pytest.MonkeyP
     model = auto(tiny.tower())
     model.prepare(TEXTS, say=said.append)
     assert said == ["runtime torch: no other is installed (pip install 'biencoder[openvino]' brings one that is faster)"]
+
+
+def test_a_processor_without_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, "torch")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
+    said: dict[str, list[str]] = {"fast": [], "exact": []}
+    for precision, lines in said.items():
+        model = auto(tiny.tower(), precision)
+        model.prepare(TEXTS, say=lines.append)
+        assert model.execution["arithmetic"] == "float32"
+    assert said["fast"][1:] == [
+        "this processor has no bfloat16, so that fast computes in float32; int8 is faster (biencoder[openvino])"
+    ]
+    assert said["exact"][1:] == []
 
 
 def test_int8_without_others_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from biencoder.cores import threads_to_use
 from biencoder.scoring import FloatArray
 from biencoder.towers.choice import RuntimeChoice, choose
 from biencoder.towers.encoding import TextProgress, encode_one, encode_windows
-from biencoder.towers.precision import Precision
+from biencoder.towers.precision import Precision, has_bfloat16
 from biencoder.towers.runner import Runner
 from biencoder.towers.runners import AUTO, check_runtime, make_runner
 
@@ -71,6 +71,10 @@ class Execution:
                 self.choice = choose(tower, self.precision, self.threads, texts)
                 if say is not None:
                     say(f"runtime {self.choice.runtime}: {self.choice.reason}")
+                if say is not None and self.precision is Precision.FAST and not has_bfloat16(tower.device):
+                    say(
+                        "this processor has no bfloat16, so that fast computes in float32; int8 is faster (biencoder[openvino])"
+                    )
 
     def runner(self, tower: Tower, texts: Sequence[str] = ()) -> Runner:
         """The warm runner of a tower, made anew where its weights have changed since."""
