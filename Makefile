@@ -17,7 +17,7 @@ quickstart: install
 	$(BIN)/biencoder quickstart --out quickstart $(ARGS)
 
 test: dev
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
 
 test-slow: dev
 	$(BIN)/python -m pytest -m slow $(ARGS)
