@@ -81,6 +81,13 @@ def test_changed_weights_are_seen(runtime: str) -> None:
     assert abs(after - before).max() > 0.01
 
 
+def test_weights_that_were_made_in_inference_mode() -> None:
+    with torch.inference_mode():
+        tower = tiny.tower()
+    found = BiEncoder(tower, tower, runtime="openvino").encode_documents(TEXTS)
+    np.testing.assert_allclose(found, tiny.tower().encode(TEXTS), atol=2e-6)
+
+
 @pytest.mark.parametrize("runtime", ["torch", *OTHERS])
 def test_towers_of_one_backbone_keep_their_own_prompts_and_lengths(runtime: str) -> None:
     tower = tiny.tower()

@@ -270,7 +270,7 @@ class Tower(nn.Module):
         """Changes whenever a weight does: each one's place in memory, and torch's count of the changes made in place."""
         if self._parameters_seen is None:
             self._parameters_seen = list(self.parameters())
-        return tuple((weights.data_ptr(), weights._version) for weights in self._parameters_seen)  # noqa: SLF001 - no other
+        return tuple((weights.data_ptr(), _changes(weights)) for weights in self._parameters_seen)
 
     def _weights_digest(self) -> str:
         """SHA-256 over names, shapes and float32 values; the backbone's own pooler is left out, since nothing reads it."""
@@ -281,6 +281,11 @@ class Tower(nn.Module):
             digest.update(json.dumps([name, list(tensor.shape)]).encode())
             digest.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy()).data)
         return digest.hexdigest()
+
+
+def _changes(weights: Tensor) -> int:
+    """How often a tensor was changed in place; one made in inference mode cannot be outside it, and does not count."""
+    return 0 if weights.is_inference() else weights._version  # noqa: SLF001 - torch tells it in no other way
 
 
 def check_texts(texts: Sequence[str]) -> None:
