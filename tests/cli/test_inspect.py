@@ -23,9 +23,9 @@ def test_an_index(index_folder: Path, tiny_model: BiEncoder) -> None:
 
 def test_an_index_for_people(index_folder: Path) -> None:
     lines = cli("inspect", index_folder).out.splitlines()
-    assert "engine               exact" in lines
-    assert "keywords             yes" in lines
-    assert "execution.runtime    torch" in lines
+    assert "engine                exact" in lines
+    assert "keywords              yes" in lines
+    assert "execution.runtime     torch" in lines
     assert not any(line.startswith(("passages", "verified")) for line in lines)
 
 
