@@ -173,6 +173,32 @@ def test_only_processors(runtime: str) -> None:
     assert str(caught.value) == f"runtime {runtime} runs on processors, and the model lies on meta; choose torch or auto"
 
 
+@pytest.mark.parametrize(
+    ("device", "precision", "installed", "expected"),
+    [
+        ("cuda", Precision.FAST, True, ["flash_attention_2", "sdpa"]),
+        ("cuda", Precision.FAST, False, []),
+        ("cuda", Precision.EXACT, True, []),
+        ("cpu", Precision.FAST, True, []),
+    ],
+)
+def test_flash_attention_where_it_can_be_had(
+    monkeypatch: pytest.MonkeyPatch, device: str, precision: Precision, installed: bool, expected: list[str]
+) -> None:
+    """What is switched and when; there is no GPU here to run it on."""
+    from biencoder.towers import torch_runner
+
+    tower = tiny.tower()
+    switched: list[str] = []
+    monkeypatch.setattr(Tower, "device", torch.device(device))
+    monkeypatch.setattr(torch_runner, "arithmetic", lambda asked, _: "bfloat16" if asked is Precision.FAST else "float32")
+    monkeypatch.setattr(torch_runner, "is_flash_attn_2_available", lambda: installed)
+    monkeypatch.setattr(tower.backbone, "set_attn_implementation", switched.append)
+    with torch_runner.unpadded_attention(tower, precision):
+        assert switched == expected[:1]
+    assert switched == expected
+
+
 def test_what_is_recorded(tower: Tower) -> None:
     facts = {runtime: model(tower, runtime, Precision.INT8).execution for runtime in OTHERS}
     assert {runtime: found["runtime"] for runtime, found in facts.items()} == {runtime: runtime for runtime in OTHERS}

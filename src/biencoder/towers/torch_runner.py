@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
+from transformers.utils.import_utils import is_flash_attn_2_available
 
 from biencoder.errors import ArgumentError
 from biencoder.scoring import FloatArray
@@ -55,7 +56,7 @@ class TorchRunner(Runner):
             torch.set_num_threads(self._threads)
         tower.eval()
         try:
-            with torch.inference_mode(), running(self._precision, tower.device):
+            with torch.inference_mode(), running(self._precision, tower.device), unpadded_attention(tower, self._precision):
                 yield self._run
         finally:
             tower.train(training)
@@ -73,3 +74,22 @@ class TorchRunner(Runner):
             "arithmetic": arithmetic(self._precision, device),
             "device": device.type,
         }
+
+
+@contextmanager
+def unpadded_attention(tower: Tower, precision: Precision) -> Iterator[None]:
+    """FlashAttention over the real tokens alone (Dao, 2023) while the block runs; where it cannot be had, torch's own kernels.
+
+    It needs a GPU, bfloat16, the package flash-attn, and a backbone that transformers runs with it.
+    """
+    backbone = tower.backbone
+    before = backbone.config._attn_implementation  # noqa: SLF001 - transformers tells it nowhere else
+    possible = tower.device.type == "cuda" and arithmetic(precision, tower.device) == "bfloat16"
+    if not (possible and getattr(backbone, "_supports_flash_attn", False) and is_flash_attn_2_available()):
+        yield
+        return
+    backbone.set_attn_implementation("flash_attention_2")
+    try:
+        yield
+    finally:
+        backbone.set_attn_implementation(before)
