@@ -46,6 +46,7 @@ def open_index(name: str, *, running: RunningOptions, progress: TerminalProgress
     from biencoder.search import Searcher
 
     searcher = Searcher.open(name, **running)
+    progress.phase("making the model ready (the first time takes a while)")
     searcher.prepare(say=progress.say)
     return searcher
 
