@@ -13,10 +13,10 @@ from biencoder.cli.options import (
     Precision,
     PrecisionName,
     Quiet,
-    Running,
     Runtime,
     RuntimeName,
     Threads,
+    running_options,
 )
 from biencoder.cli.terminal import TerminalProgress, print_json
 
@@ -63,7 +63,7 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
         progress.phase(f"reading {collection}")
         judged = Collection.read(collection)
         judged.queries(split)
-        bench = Bench(collection, judged, split, names, Running(precision, runtime, threads).options(), progress)
+        bench = Bench(collection, judged, split, names, running_options(precision, runtime, threads), progress)
         found = bench.evaluate(what, hybrid=hybrid)
         _save(found, run, out)
         others = [bench.evaluate(other) for other in against or ()]

@@ -18,11 +18,11 @@ from biencoder.cli.options import (
     Precision,
     PrecisionName,
     Quiet,
-    Running,
     Runtime,
     RuntimeName,
     Threads,
     passage_options,
+    running_options,
 )
 from biencoder.cli.terminal import TerminalProgress, print_facts, print_json, print_next
 
@@ -64,7 +64,7 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
 
         progress.phase(f"reading {corpus}")
         documents = read_documents(corpus)
-        encoder = load_model(model, running=Running(precision, runtime, threads).options(), progress=progress)
+        encoder = load_model(model, running=running_options(precision, runtime, threads), progress=progress)
         progress.phase("encoding")
         searcher = build_index(
             encoder,

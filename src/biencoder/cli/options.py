@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
@@ -29,21 +28,8 @@ class RuntimeName(StrEnum):
     ONNX = "onnx"
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    """How a model is to be run: what ``--precision``, ``--runtime`` and ``--threads`` say together."""
-
-    precision: PrecisionName
-    runtime: RuntimeName
-    threads: int | None
-
-    def options(self) -> RunningOptions:
-        """Arguments of `BiEncoder.load` and `Searcher.open`."""
-        return {"precision": self.precision.value, "runtime": self.runtime.value, "threads": self.threads}
-
-
 class RunningOptions(TypedDict):
-    """What `Running.options` gives."""
+    """How a model is to be run, as `BiEncoder.load` and `Searcher.open` take it."""
 
     precision: str
     runtime: str
@@ -76,6 +62,11 @@ PassageOverlap = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Neither progress nor remarks.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def running_options(precision: PrecisionName, runtime: RuntimeName, threads: int | None) -> RunningOptions:
+    """``--precision``, ``--runtime`` and ``--threads`` together."""
+    return {"precision": precision.value, "runtime": runtime.value, "threads": threads}
 
 
 def passage_options(size: int | None, overlap: int | None) -> PassageOptions | None:

@@ -13,7 +13,7 @@ import typer
 
 from biencoder.cli.hits import hit_lines
 from biencoder.cli.opening import open_index
-from biencoder.cli.options import Json, Precision, PrecisionName, Running, Runtime, RuntimeName, Threads
+from biencoder.cli.options import Json, Precision, PrecisionName, Runtime, RuntimeName, Threads, running_options
 from biencoder.cli.terminal import TerminalProgress, print_json
 from biencoder.errors import DataError
 from biencoder.records import Hit
@@ -44,7 +44,7 @@ def command(
         from biencoder.search.queries import check_queries
 
         check_queries([] if query is None else [query], k=k)
-        searcher = open_index(index, running=Running(precision, runtime, threads).options(), progress=progress)
+        searcher = open_index(index, running=running_options(precision, runtime, threads), progress=progress)
     asked = _Asked(searcher, k, hybrid, json)
     if query is not None:
         asked.answer(query)

@@ -26,17 +26,12 @@ class UnpaddedTower(nn.Module):
 
     def __init__(self, tower: Tower) -> None:
         super().__init__()
-        self.backbone = tower.backbone
-        self.projection = tower.projection
-        self.pooling = tower.settings.pooling
-        self.normalise = tower.settings.normalise
+        self.tower = tower
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """From token ids, shape (batch, tokens), to vectors, shape (batch, dimension)."""
-        vectors = _pool(self.backbone(input_ids=input_ids).last_hidden_state.float(), self.pooling)
-        if self.projection is not None:
-            vectors = self.projection(vectors)
-        return nn.functional.normalize(vectors, dim=-1) if self.normalise else vectors
+        states = self.tower.backbone(input_ids=input_ids).last_hidden_state.float()
+        return self.tower.finish(_pool(states, self.tower.settings.pooling))
 
 
 def _pool(states: Tensor, pooling: Pooling) -> Tensor:
@@ -51,6 +46,17 @@ def example_ids(tower: Tower) -> Tensor:
     """Token ids to trace with, shape `EXAMPLE_SHAPE`, all of them words of the vocabulary."""
     words = int(tower.backbone.config.vocab_size)
     return (torch.arange(EXAMPLE_SHAPE[0] * EXAMPLE_SHAPE[1]).reshape(EXAMPLE_SHAPE) * 7919 + 11) % max(words - 10, 1) + 5
+
+
+@contextmanager
+def exporting(tower: Tower) -> Iterator[UnpaddedTower]:
+    """The tower as a graph to be traced, dropout off, the exporters quiet; the tower is as it was afterwards."""
+    training = tower.training
+    try:
+        with quiet_export():
+            yield UnpaddedTower(tower).eval()
+    finally:
+        tower.train(training)
 
 
 @contextmanager

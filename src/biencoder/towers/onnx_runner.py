@@ -14,7 +14,7 @@ import numpy as np
 from biencoder.errors import require
 from biencoder.scoring import FloatArray
 from biencoder.towers.exports import exported
-from biencoder.towers.graph import EXAMPLE_SHAPE, UnpaddedTower, example_ids, quiet_export
+from biencoder.towers.graph import EXAMPLE_SHAPE, example_ids, exporting
 from biencoder.towers.precision import Precision
 from biencoder.towers.runner import Run, Runner, TokenIds
 
@@ -92,12 +92,11 @@ def _export(tower: Tower, form: str, folder: Path) -> None:
 
     require("onnx", extra="onnx")
     require("onnxscript", extra="onnx")
-    training = tower.training
     longest = max(tower.settings.max_length, EXAMPLE_SHAPE[1])
     shape = {0: torch.export.Dim("batch", min=1, max=65536), 1: torch.export.Dim("tokens", min=1, max=longest)}
-    with quiet_export():
+    with exporting(tower) as graph:
         torch.onnx.export(
-            UnpaddedTower(tower).eval(),
+            graph,
             (example_ids(tower),),
             folder / _GRAPH,
             input_names=["input_ids"],
@@ -108,7 +107,6 @@ def _export(tower: Tower, form: str, folder: Path) -> None:
         )
         if form == "int8":
             _quantise(folder / _GRAPH)
-    tower.train(training)
 
 
 def _quantise(path: Path) -> None:

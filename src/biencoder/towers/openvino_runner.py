@@ -14,7 +14,7 @@ import numpy as np
 from biencoder.errors import require
 from biencoder.scoring import FloatArray
 from biencoder.towers.exports import exported
-from biencoder.towers.graph import UnpaddedTower, example_ids, quiet_export
+from biencoder.towers.graph import UnpaddedTower, example_ids, exporting
 from biencoder.towers.precision import Precision, arithmetic
 from biencoder.towers.runner import Run, Runner, TokenIds
 
@@ -119,15 +119,13 @@ def _export(tower: Tower, form: str, folder: Path) -> None:
     from biencoder.towers.openvino_graph import compress_weights, fold_attention_scales
 
     openvino = require("openvino", extra="openvino")
-    training = tower.training
-    with quiet_export():
-        model = _convert(UnpaddedTower(tower).eval(), example_ids(tower))
+    with exporting(tower) as graph:
+        model = _convert(graph, example_ids(tower))
         model.reshape([-1, -1])
         fold_attention_scales(model)
         if form == "int8":
             compress_weights(model)
         openvino.save_model(model, folder / _GRAPH, compress_to_fp16=False)
-    tower.train(training)
 
 
 def _convert(module: UnpaddedTower, ids: Tensor) -> Any:

@@ -59,7 +59,7 @@ class Execution:
         return encode_windows(tower, self.runner(tower), windows, progress=progress)
 
     def prepare(self, tower: Tower, texts: Sequence[str], *, say: Callable[[str], None] | None = None) -> None:
-        """Make ready to encode texts like these: choose the runtime where that is still open, export, compile.
+        """Choose the runtime on texts like those that are to be encoded, where that is still open.
 
         Args:
             tower: the one that will be run first.

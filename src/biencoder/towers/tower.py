@@ -184,10 +184,11 @@ class Tower(nn.Module):
         """
         unpadded = bool(attention_mask.all())
         output = self.backbone(input_ids=input_ids, attention_mask=None if unpadded else attention_mask)
-        vectors = POOLERS[self.settings.pooling](output.last_hidden_state, attention_mask)
-        if self.projection is not None:
-            vectors = self.projection(vectors)
-        vectors = vectors.float()
+        return self.finish(POOLERS[self.settings.pooling](output.last_hidden_state, attention_mask))
+
+    def finish(self, pooled: Tensor) -> Tensor:
+        """From pooled states, shape (batch, hidden), to vectors, shape (batch, dimension): projection and normalisation."""
+        vectors = (self.projection(pooled) if self.projection is not None else pooled).float()
         return nn.functional.normalize(vectors, dim=-1) if self.settings.normalise else vectors
 
     def collate(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
