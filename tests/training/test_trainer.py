@@ -14,7 +14,7 @@ from biencoder.progress import Progress
 from biencoder.records import Example
 from biencoder.towers import precision
 from biencoder.towers.bi_encoder import BiEncoder
-from biencoder.training.trainer import TrainingResult, _dropout, _optimizer, _schedule, train
+from biencoder.training.trainer import TrainingResult, train
 from tests import tiny
 from tests.training.tasks import Interrupting, mrr, options, weights
 
@@ -220,33 +220,6 @@ def test_what_was_there_before_is_there_afterwards(tiny_model: BiEncoder, exampl
     assert torch.equal(torch.rand(3), expected)
     assert {dropout.p for dropout in dropouts} == {0.1}
     assert not any(module.training for module in tiny_model.query_tower.modules())
-
-
-@pytest.mark.parametrize(("given", "hidden"), [(None, 0.1), (0.3, 0.3)])
-def test_dropout(tiny_model: BiEncoder, given: float | None, hidden: float) -> None:
-    def shares() -> list[tuple[bool, float]]:
-        modules = tiny_model.query_tower.backbone.named_modules()
-        return [(".self." in name, module.p) for name, module in modules if isinstance(module, nn.Dropout)]
-
-    with _dropout(tiny_model.query_tower, options(dropout=given, attention_dropout=0.2)):
-        assert set(shares()) == {(True, 0.2), (False, hidden)}
-    assert set(shares()) == {(True, 0.1), (False, 0.1)}
-    assert len(shares()) == 7
-
-
-def test_schedule() -> None:
-    rates = [_schedule(step, 10, 0.4) for step in range(10)]
-    assert rates == pytest.approx([1 / 5, 2 / 5, 3 / 5, 4 / 5, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
-    assert [_schedule(step, 4, 0.0) for step in range(4)] == [1.0, 0.75, 0.5, 0.25]
-    assert [_schedule(step, 4, 1.0) for step in range(4)] == pytest.approx([0.2, 0.4, 0.6, 0.8])
-
-
-def test_biases_and_norms_do_not_decay(tiny_model: BiEncoder) -> None:
-    groups = _optimizer(tiny_model.document_tower, options(weight_decay=0.25)).param_groups
-    assert [group["weight_decay"] for group in groups] == [0.25, 0.0]
-    assert {parameter.ndim for parameter in groups[0]["params"]} == {2}
-    assert {parameter.ndim for parameter in groups[1]["params"]} == {1}
-    assert sum(len(group["params"]) for group in groups) == len(list(tiny_model.document_tower.parameters()))
 
 
 class Steps(Progress):

@@ -21,6 +21,7 @@ from biencoder.towers.precision import Precision, running
 from biencoder.towers.tower import Tower
 from biencoder.training.batch import make_batch
 from biencoder.training.losses import info_nce, triplet
+from biencoder.training.optimisation import adamw, dropout_set, linear_schedule, seed_of
 from biencoder.training.options import TrainingOptions
 from biencoder.training.state import TrainingState, digest_of, load_state, put_weights, save_state, weights_of
 
@@ -98,7 +99,7 @@ class _Run:
         self.document = _at_length(model.document_tower, options.document_length)
         self.towers = nn.ModuleDict({"document": model.document_tower, "query": model.query_tower})
         self.start = model.identity.as_dict() | {"threads": torch.get_num_threads()}
-        self.optimizer = _optimizer(self.towers, options)
+        self.optimizer = adamw(self.towers, learning_rate=options.learning_rate, weight_decay=options.weight_decay)
         self.state = TrainingState()
         self.purpose: dict[str, Any] = {}
         self.saved_at = time.monotonic()
@@ -117,7 +118,10 @@ class _Run:
     def prepared(self) -> Iterator[None]:
         """Dropout on and its randomness our own while the block runs; both as they were afterwards."""
         devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), _dropout(self.towers, self.options):
+        with (
+            torch.random.fork_rng(devices=devices),
+            dropout_set(self.towers, hidden=self.options.dropout, attention=self.options.attention_dropout),
+        ):
             self.began = (time.monotonic(), self.state.step)
             try:
                 yield
@@ -126,10 +130,10 @@ class _Run:
 
     def step(self, examples: Sequence[Example]) -> None:
         """One optimizer step over one batch of pairs."""
-        torch.manual_seed(_seed_of(self.options.seed, self.state.step))  # dropout is a function of the step: see state.py
+        torch.manual_seed(seed_of(self.options.seed, self.state.step))  # dropout is a function of the step: see state.py
         self.towers.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.options.learning_rate * _schedule(self.state.step, self.steps, self.options.warmup)
+            group["lr"] = self.options.learning_rate * linear_schedule(self.state.step, self.steps, warmup=self.options.warmup)
         loss = self.loss(examples)
         if not torch.isfinite(loss):
             raise ModelError(
@@ -194,42 +198,3 @@ def _at_length(tower: Tower, length: int | None) -> Tower:
     if length > tower.settings.max_length:
         raise ArgumentError(f"a training length of {length} tokens is more than the tower's own {tower.settings.max_length}")
     return tower.twin(replace(tower.settings, max_length=length))
-
-
-def _optimizer(towers: nn.Module, options: TrainingOptions) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov and Hutter, 2019); biases and normalisation weights do not decay."""
-    parameters = [parameter for parameter in towers.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for parameter in parameters if parameter.ndim >= 2], "weight_decay": options.weight_decay},
-        {"params": [parameter for parameter in parameters if parameter.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=options.learning_rate, fused=True)
-
-
-def _schedule(step: int, steps: int, warmup: float) -> float:
-    """Linear warm-up, then linear decay to zero; the first step is not lost on a rate of zero."""
-    rising = warmup * steps
-    if step < rising:
-        return (step + 1) / (rising + 1)
-    return (steps - step) / max(steps - rising, 1)
-
-
-def _seed_of(seed: int, step: int) -> int:
-    return seed * 1_000_003 + step + 1
-
-
-@contextmanager
-def _dropout(towers: nn.Module, options: TrainingOptions) -> Iterator[None]:
-    """Set the dropout of attention weights, which BERT and its relatives keep in their self-attention modules, and the rest."""
-    found: list[tuple[nn.Dropout, float]] = []
-    for module in towers.modules():
-        wanted = options.attention_dropout if type(module).__name__.endswith("SelfAttention") else options.dropout
-        own = [child for child in module.children() if isinstance(child, nn.Dropout)]
-        found += [(dropout, dropout.p) for dropout in own]
-        for dropout in own:
-            dropout.p = dropout.p if wanted is None else wanted
-    try:
-        yield
-    finally:
-        for dropout, before in found:
-            dropout.p = before
