@@ -5,6 +5,7 @@ BiencoderError
 ├── ArgumentError (also ValueError)     a value given to a function or command cannot be used
 ├── DataError                           an input file is not what it should be; names file and line
 ├── ModelError                          a model cannot be found, read or used
+│   └── DivergedError                   training has gone astray: its loss is no longer a number
 ├── StorageError                        a folder cannot be written, read or trusted
 │   ├── CorruptError                    its bytes are not the bytes that were written
 │   └── LockedError                     another process is writing it
@@ -51,6 +52,10 @@ class DataError(BiencoderError):
 
 class ModelError(BiencoderError):
     """A model cannot be found, read or used."""
+
+
+class DivergedError(ModelError):
+    """Training has gone astray: its loss is no longer a number."""
 
 
 class StorageError(BiencoderError):

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from biencoder.records import Example
-from biencoder.training.batch import make_batch
+from biencoder.training.batch import draw_negatives, make_batch
 
 DOCUMENTS = st.sampled_from("abcdef")
 EXAMPLES = st.builds(
@@ -60,3 +62,33 @@ def test_one_examples_negatives_serve_the_others() -> None:
     batch = make_batch([Example("q", "a", negatives=("c",)), Example("r", "b")])
     assert batch.targets.ignored.tolist() == [[False] * 3] * 2
     assert batch.targets.explicit.tolist() == [[False, False, True], [False] * 3]
+
+
+def test_a_teachers_scores_stand_at_their_columns() -> None:
+    batch = make_batch([Example("q", "a", ("c", "b"), (3.0, 1.0, 2.0)), Example("r", "b")])
+    assert batch.documents == ["a", "b", "c"]
+    assert batch.targets.teacher is not None
+    assert batch.targets.teacher[0].tolist() == [3.0, 2.0, 1.0]
+    assert all(math.isnan(score) for score in batch.targets.teacher[1].tolist())
+    assert make_batch([Example("q", "a")]).targets.teacher is None
+
+
+@given(examples=st.lists(EXAMPLES, min_size=1, max_size=8), count=st.integers(0, 4), seed=st.integers(0, 9))
+def test_drawn_negatives(examples: list[Example], count: int, seed: int) -> None:
+    scored = [
+        Example(one.query, one.positive, one.negatives, (9.0, *map(float, range(len(one.negatives)))), one.known_positives)
+        for one in examples
+    ]
+    drawn = draw_negatives(scored, count, seed=seed)
+    assert drawn == draw_negatives(scored, count, seed=seed)
+    assert draw_negatives(scored, None, seed=seed) == scored
+    for before, after in zip(scored, drawn, strict=True):
+        assert len(after.negatives) == min(count, len(before.negatives))
+        assert after.scores is not None
+        assert after.scores[0] == 9.0
+        assert [before.negatives[int(score)] for score in after.scores[1:]] == list(after.negatives)
+
+
+def test_every_seed_draws_others() -> None:
+    example = Example("q", "p", tuple("abcdefgh"))
+    assert {draw_negatives([example], 1, seed=seed)[0].negatives for seed in range(60)} == {(one,) for one in "abcdefgh"}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from biencoder.training.losses import Targets, info_nce, triplet
+from biencoder.training.losses import Targets, info_nce, kl_distillation, margin_mse, matryoshka, triplet
 
 Matrix = NDArray[np.float64]
 
@@ -140,3 +140,105 @@ def test_own_negatives_come_before_the_batchs() -> None:
 def test_targets_move_together() -> None:
     moved = _plain(2, 3).to(torch.device("meta"))
     assert {tensor.device.type for tensor in (moved.columns, moved.ignored, moved.ignored_queries, moved.explicit)} == {"meta"}
+
+
+def taught(problem: tuple[Matrix, Matrix, Targets], share: float, seed: int) -> tuple[Matrix, Matrix, Targets, Matrix]:
+    """A problem with a teacher that has scored each pair's positive and some of the other columns."""
+    queries, documents, targets = problem
+    random = np.random.default_rng(seed)
+    teacher = random.normal(scale=3, size=(len(queries), len(documents)))
+    unknown = random.random(teacher.shape) > share
+    unknown[np.arange(len(queries)), targets.columns.tolist()] = False
+    teacher[unknown] = np.nan
+    with_teacher = Targets(
+        targets.columns, targets.ignored, targets.ignored_queries, targets.explicit, torch.tensor(teacher, dtype=torch.float32)
+    )
+    return queries, documents, with_teacher, teacher
+
+
+def softmax(scores: list[float]) -> list[float]:
+    largest = max(scores)
+    terms = [math.exp(score - largest) for score in scores]
+    return [term / sum(terms) for term in terms]
+
+
+@settings(deadline=None)
+@given(
+    problem=problems(), share=st.sampled_from([0.0, 0.5, 1.0]), seed=st.integers(0, 99), temperature=st.sampled_from([0.5, 2.0])
+)
+def test_teachers(problem: tuple[Matrix, Matrix, Targets], share: float, seed: int, temperature: float) -> None:
+    queries, documents, targets, teacher = taught(problem, share, seed)
+    errors, divergences = [], []
+    for row, column in enumerate(targets.columns.tolist()):
+        known = [other for other in range(len(documents)) if not math.isnan(teacher[row, other])]
+        student = {other: float(queries[row] @ documents[other]) / temperature for other in known}
+        for other in known:
+            if other != column:
+                margin = teacher[row, column] - teacher[row, other]
+                errors.append((student[column] - student[other] - margin) ** 2)
+        if len(known) > 1:
+            wanted = softmax([float(teacher[row, other]) / 2 for other in known])
+            found = softmax([student[other] for other in known])
+            divergences.append(sum(p * math.log(p / q) for p, q in zip(wanted, found, strict=True)))
+    pair = tensors(queries, documents)
+    mse = margin_mse(*pair, targets, temperature=temperature)
+    assert float(mse) == pytest.approx(np.mean(errors) if errors else 0.0, rel=1e-4, abs=1e-4)
+    kl = kl_distillation(*pair, targets, temperature=temperature, teacher_temperature=2)
+    assert float(kl) == pytest.approx(np.mean(divergences) if divergences else 0.0, rel=1e-4, abs=1e-4)
+
+
+@settings(deadline=None)
+@given(problem=problems(), share=st.sampled_from([0.0, 0.5]), seed=st.integers(0, 99))
+def test_columns_without_a_teacher_get_no_gradient(problem: tuple[Matrix, Matrix, Targets], share: float, seed: int) -> None:
+    queries, documents, targets, teacher = taught(problem, share, seed)
+    for loss in (margin_mse, kl_distillation):
+        left, right = (tensor.requires_grad_() for tensor in tensors(queries, documents))
+        loss(left, right, targets, temperature=0.1).backward()  # type: ignore[no-untyped-call]
+        assert right.grad is not None
+        assert bool(torch.isfinite(right.grad).all())
+        assert bool((right.grad[torch.from_numpy(np.isnan(teacher).all(axis=0))] == 0).all())
+
+
+def test_no_teacher_at_all() -> None:
+    query = torch.ones(1, 2, requires_grad=True)
+    for loss in (margin_mse, kl_distillation):
+        found = loss(query, torch.ones(2, 2), _plain(1, 2), temperature=0.1)
+        assert found.item() == 0
+        found.backward()  # type: ignore[no-untyped-call]
+
+
+@settings(deadline=None)
+@given(problem=problems(), normalise=st.booleans())
+def test_matryoshka(problem: tuple[Matrix, Matrix, Targets], normalise: bool) -> None:
+    queries, documents, targets = problem
+    size = queries.shape[1]
+    dims, weights = sorted({1, max(1, size // 2), size}), [1.0, 2.0, 4.0]
+    weights = weights[: len(dims)]
+
+    def cut(matrix: Matrix, dim: int) -> Matrix:
+        part = matrix[:, :dim]
+        return part / np.linalg.norm(part, axis=1, keepdims=True) if normalise and dim < size else part
+
+    parts = [
+        weight * info_nce_by_hand(cut(queries, dim), cut(documents, dim), targets, 0.5)[0]
+        for dim, weight in zip(dims, weights, strict=True)
+    ]
+
+    def loss(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return info_nce(left, right, targets, temperature=0.5)
+
+    found = matryoshka(loss, *tensors(queries, documents), dims=dims, weights=weights, normalise=normalise)
+    assert float(found) == pytest.approx(sum(parts) / sum(weights), rel=1e-3, abs=1e-3)
+
+
+def test_a_guide_takes_out_what_it_thinks_relevant() -> None:
+    targets = _plain(2, 3)
+    targets.explicit[1, 2] = True
+    scores = torch.tensor([[0.8, 0.9, 0.75], [0.1, 0.5, 0.9]])
+    strict = targets.guided(scores, margin=0.0)
+    assert strict.ignored.tolist() == [[False, True, False], [False, False, False]]  # its own negative stays
+    assert strict.ignored_queries.tolist() == [[False, False], [True, False]]
+    assert strict.columns.tolist() == [0, 1]
+    loose = targets.guided(scores, margin=0.1)
+    assert loose.ignored.tolist() == [[False, True, True], [False, False, False]]
+    assert targets.guided(scores, margin=-0.2).ignored.any().item() is False

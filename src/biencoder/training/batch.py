@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from biencoder.data.batches import distinct
 from biencoder.records import Example
@@ -49,7 +51,47 @@ def make_batch(examples: Sequence[Example]) -> Batch:
     columns = torch.tensor(positions[: len(examples)])
     ignored = relevant.scatter(1, columns.unsqueeze(1), value=False)
     ignored_queries = relevant[:, columns].T.clone().fill_diagonal_(False)
-    return Batch([example.query for example in examples], documents, Targets(columns, ignored, ignored_queries, explicit))
+    targets = Targets(columns, ignored, ignored_queries, explicit, _teacher_scores(examples, places))
+    return Batch([example.query for example in examples], documents, targets)
+
+
+def draw_negatives(examples: Sequence[Example], count: int | None, *, seed: int) -> list[Example]:
+    """The examples with at most ``count`` of their own negatives each, drawn anew for every seed.
+
+    Args:
+        examples: with any number of negatives.
+        count: how many may stay; None keeps all.
+        seed: of the draw.
+
+    >>> example = Example("q", "p", negatives=("a", "b", "c"), scores=(9.0, 1.0, 2.0, 3.0))
+    >>> drawn = draw_negatives([example], 1, seed=0)[0]
+    >>> drawn.negatives, drawn.scores
+    (('c',), (9.0, 3.0))
+    """
+    chance = np.random.default_rng(seed)
+    return [_with_some(example, count, chance) for example in examples]
+
+
+def _with_some(example: Example, count: int | None, chance: np.random.Generator) -> Example:
+    if count is None or len(example.negatives) <= count:
+        return example
+    kept = sorted(int(place) for place in chance.choice(len(example.negatives), size=count, replace=False))
+    scores = example.scores
+    if scores is not None:
+        scores = (scores[0], *(scores[1 + place] for place in kept))
+    return replace(example, negatives=tuple(example.negatives[place] for place in kept), scores=scores)
+
+
+def _teacher_scores(examples: Sequence[Example], places: dict[str, int]) -> Tensor | None:
+    """The teacher's scores at their columns, NaN elsewhere."""
+    if all(example.scores is None for example in examples):
+        return None
+    found = torch.full((len(examples), len(places)), float("nan"))
+    for row, example in enumerate(examples):
+        if example.scores is not None:
+            columns = [places[text] for text in (example.positive, *example.negatives)]
+            found[row, columns] = torch.tensor(example.scores, dtype=torch.float32)
+    return found
 
 
 def _known_positives(examples: Sequence[Example]) -> dict[str, set[str]]:

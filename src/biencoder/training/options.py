@@ -16,10 +16,23 @@ class TrainingOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    loss: Literal["info_nce", "triplet"] = "info_nce"
+    loss: Literal["info_nce", "triplet", "margin_mse", "kl"] = "info_nce"
+    """The last two learn from a teacher's scores, which the examples bring."""
     temperature: Annotated[float, Field(gt=0, le=1)] = 0.05
     symmetric: bool = False
     margin: Annotated[float, Field(gt=0, le=2)] = 0.2
+    """Of the triplet loss."""
+    contrastive_weight: Annotated[float, Field(ge=0, le=100)] = 1.0
+    """InfoNCE added to a loss that learns from a teacher: the teacher ranks a pair's own documents, the batch the rest."""
+    teacher_temperature: Annotated[float, Field(gt=0, le=100)] = 1.0
+    negatives: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """How many of an example's own negatives are drawn for a step; None takes all of them."""
+    guide_margin: Annotated[float, Field(ge=-2, le=2)] | None = None
+    """Leave out in-batch negatives that a guide scores within this of the positive, or above; None asks no guide."""
+    matryoshka: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Dimensions that the loss is also taken at, so that vectors can be cut to them; the full one is always added."""
+    matryoshka_weights: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    """Of the dimensions above, the full one last; empty weighs all alike."""
     batch_size: Annotated[int, Field(ge=2, le=65536)] = 64
     epochs: Annotated[float, Field(gt=0, le=1000)] = 1.0
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-5
@@ -34,7 +47,14 @@ class TrainingOptions(BaseModel):
     """Of the hidden layers; None keeps the checkpoint's own. On processors its random numbers come from one thread."""
     attention_dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.0
     """Of the attention weights; 0 keeps the fused attention kernel, which has no dropout on processors."""
-    token_budget: Annotated[int, Field(ge=64)] = 2048
+    token_budget: Annotated[int, Field(ge=64)] = 1024
+    """Tokens of a micro-batch; on processors small ones stay in the cache (docs/experiments.md)."""
+    gradient_cache: bool = False
+    """Hold the activations of one micro-batch at a time, for batches beyond memory; costs a forward pass more."""
+    attention: Literal["auto", "fused", "plain"] = "auto"
+    weights: Literal["auto", "autocast", "bfloat16"] = "auto"
+    """How `fast` computes: float32 weights converted product by product, or a bfloat16 copy of them beside float32 masters.
+    `auto` takes what is fastest on the first texts, before the first step, and keeps to it."""
     evaluations: Annotated[int, Field(ge=1, le=100)] = 1
     """How often the development split is looked at, evenly over the steps; the last look is at the end."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 120.0

@@ -23,6 +23,7 @@ from biencoder.records import Example
 from biencoder.storage.folder import writing
 from biencoder.storage.manifest import read_manifest, verify, write_manifest
 from biencoder.towers.backbone import os_errors_of_rust
+from biencoder.training.computation import Way
 
 KIND = "training"
 VERSION = 1
@@ -30,12 +31,13 @@ VERSION = 1
 
 @dataclass(slots=True)
 class TrainingState:
-    """Where a training stands: steps done, dev scores by step, the best of them, and the losses so far."""
+    """Where a training stands: steps done, dev scores by step, the best of them, the losses so far, how it computes."""
 
     step: int = 0
     scores: dict[int, float] = field(default_factory=dict)
     losses: list[float] = field(default_factory=list)
     best: dict[str, Tensor] | None = None
+    way: Way | None = None
 
     @property
     def best_step(self) -> int | None:
@@ -47,7 +49,9 @@ def save_state(
     folder: Path, state: TrainingState, towers: nn.Module, optimizer: torch.optim.Optimizer, purpose: dict[str, Any]
 ) -> None:
     """Write a checkpoint in one step; ``purpose`` is what a later run must want to do to go on from it."""
-    record = {"step": state.step, "scores": {str(step): score for step, score in state.scores.items()}, "losses": state.losses}
+    scores = {str(step): score for step, score in state.scores.items()}
+    way = None if state.way is None else asdict(state.way)
+    record = {"step": state.step, "scores": scores, "losses": state.losses, "way": way}
     with writing(folder) as new, os_errors_of_rust():
         save_file(weights_of(towers), new / "weights.safetensors")
         save_file(_optimizer_tensors(optimizer), new / "optimizer.safetensors")
@@ -85,6 +89,7 @@ def load_state(
         scores={int(step): float(score) for step, score in record["scores"].items()},
         losses=[float(loss) for loss in record["losses"]],
         best=load_file(best) if best.exists() else None,
+        way=Way(**record["way"]) if record.get("way") else None,
     )
 
 

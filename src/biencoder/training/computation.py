@@ -1,0 +1,182 @@
+"""How the towers compute while they are trained: in which number format, with which attention."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from biencoder.data.batches import length_sorted_batches
+from biencoder.towers.precision import Precision, arithmetic, running
+from biencoder.towers.tower import Tower
+from biencoder.training.options import TrainingOptions
+
+Attention = Literal["fused", "plain"]
+Weights = Literal["float32", "autocast", "bfloat16"]
+
+_PLAIN_BYTES = 2**30
+"""Attention weights that the plain kernel may keep for one step; it keeps them, the fused one computes them again."""
+_WORTH = 1.05
+"""A way further down the list must be so much faster to be taken, so that noise decides nothing."""
+_TRIALS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way of computing.
+
+    Attributes:
+        attention: ``fused`` is the backbone's own kernel; ``plain`` multiplies matrices one by one, which is faster on
+            processors for short texts and keeps attention weights in memory.
+        weights: ``float32``; ``autocast`` converts float32 weights for each matrix product; ``bfloat16`` is a bfloat16 copy of
+            the backbone beside float32 masters, which the optimizer changes.
+    """
+
+    attention: Attention = "fused"
+    weights: Weights = "float32"
+
+    def __str__(self) -> str:
+        return f"{self.attention} attention, {self.weights} weights"
+
+
+class Computation:
+    """Two towers as they are run in training.
+
+    Args:
+        query: the master of the query side, at its training length.
+        document: the same of the documents; it may share its backbone.
+        way: how to compute.
+    """
+
+    def __init__(self, query: Tower, document: Tower, way: Way) -> None:
+        self.way = way
+        self._masters = nn.ModuleList([query, document])
+        copies: dict[int, Any] = {}
+        self.query, self.document = (
+            _copied(tower, copies) if way.weights == "bfloat16" else tower for tower in (query, document)
+        )
+        self._pairs = [
+            (master, worker)
+            for master, worker in zip(self._masters.parameters(), self._workers().parameters(), strict=True)
+            if worker is not master
+        ]
+
+    def running(self) -> AbstractContextManager[object]:
+        """The context that micro-batches are embedded in."""
+        return running(Precision.FAST, self.document.device) if self.way.weights == "autocast" else nullcontext()
+
+    @contextmanager
+    def prepared(self) -> Iterator[None]:
+        """Training mode with the wanted attention while the block runs."""
+        towers = (self.query, self.document)
+        before = [tower.backbone.config._attn_implementation for tower in towers]  # noqa: SLF001 - there is no other name
+        if self.way.attention == "plain":
+            for tower in towers:
+                tower.backbone.set_attn_implementation("eager")
+        try:
+            yield
+        finally:
+            for tower, implementation in zip(towers, before, strict=True):
+                if tower.backbone.config._attn_implementation != implementation:  # noqa: SLF001
+                    tower.backbone.set_attn_implementation(implementation)
+
+    def train(self) -> None:
+        """Dropout on."""
+        self._workers().train()
+
+    def collect_gradients(self) -> None:
+        """Hand the copy's gradients to the masters."""
+        for master, worker in self._pairs:
+            master.grad = None if worker.grad is None else worker.grad.to(master.dtype)
+            worker.grad = None
+
+    def refresh(self) -> None:
+        """Bring the copy to where the optimizer took the masters."""
+        if self._pairs:
+            with torch.no_grad():
+                for master, worker in self._pairs:
+                    worker.copy_(master)
+
+    def _workers(self) -> nn.ModuleList:
+        return nn.ModuleList([self.query, self.document])
+
+
+def choose_way(query: Tower, document: Tower, texts: Sequence[str], options: TrainingOptions) -> Way:
+    """The fastest way that the options allow, measured on texts like those that are to be trained on.
+
+    Args:
+        query: the query side at its training length.
+        document: the document side.
+        texts: documents of a first batch.
+        options: say what is open.
+    """
+    ways = _open_ways(document, texts, options)
+    if len(ways) == 1:
+        return ways[0]
+    rows = sorted(document.tokenise(list(texts)), key=len)
+    batches = length_sorted_batches([len(row) for row in rows], token_budget=options.token_budget)
+    middle = batches[len(batches) // 2]
+    ids, mask = document.collate([rows[number] for number in middle])
+    best, least = ways[0], float("inf")
+    for way in ways:
+        seconds = _seconds(Computation(query, document, way), ids, mask)
+        if seconds * _WORTH < least:
+            best, least = way, seconds
+    return best
+
+
+def _open_ways(document: Tower, texts: Sequence[str], options: TrainingOptions) -> list[Way]:
+    """What the options leave open, the plainest first."""
+    if arithmetic(Precision.of(options.precision), document.device) == "float32":
+        weights: list[Weights] = ["float32"]
+    else:
+        weights = ["autocast", "bfloat16"] if options.weights == "auto" else [options.weights]
+    attention: list[Attention] = ["fused", "plain"] if options.attention == "auto" else [options.attention]
+    if weights == ["float32"] and options.attention == "auto":
+        attention = ["fused"]  # float32 is for those who want the reference, not speed
+    if options.attention == "auto" and _kept_bytes(document, texts, options) > _PLAIN_BYTES:
+        attention = ["fused"]
+    return [Way(kernel, kind) for kind in weights for kernel in attention]
+
+
+def _kept_bytes(document: Tower, texts: Sequence[str], options: TrainingOptions) -> float:
+    """Attention weights of a step in the plain kernel: each head's square of every text, in float32 and in bfloat16."""
+    config = document.backbone.config
+    squares = [len(row) ** 2 for row in document.tokenise(list(texts))]
+    texts_held = 1.0
+    if options.gradient_cache:
+        held = max(1, options.token_budget // max(1, round(max(squares, default=1) ** 0.5)))
+        texts_held = min(1.0, held / max(1, len(squares)))
+    heads, layers = getattr(config, "num_attention_heads", 16), getattr(config, "num_hidden_layers", 24)
+    return 6.0 * heads * layers * sum(squares) * texts_held
+
+
+def _seconds(computation: Computation, ids: Tensor, mask: Tensor) -> float:
+    """The least time of a forward and a backward pass of one micro-batch; the gradients are thrown away."""
+    tower, found = computation.document, []
+    with computation.prepared(), torch.random.fork_rng(devices=[]):
+        computation.train()
+        for _ in range(_TRIALS):
+            began = time.perf_counter()
+            with computation.running():
+                vectors = tower(ids, mask)
+            vectors.sum().backward()
+            if tower.device.type == "cuda":
+                torch.cuda.synchronize()
+            found.append(time.perf_counter() - began)
+        tower.zero_grad(set_to_none=True)
+    return min(found)
+
+
+def _copied(tower: Tower, copies: dict[int, Any]) -> Tower:
+    """A tower over a bfloat16 copy of the backbone; one copy where a backbone is shared. The projection stays as it is."""
+    found = copies.get(id(tower.backbone))
+    if found is None:
+        found = copies[id(tower.backbone)] = nn.Module.to(copy.deepcopy(tower.backbone), torch.bfloat16)
+    return Tower(found, tower.tokenizer, tower.settings, tower.projection)

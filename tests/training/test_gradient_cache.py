@@ -1,0 +1,106 @@
+"""One micro-batch's graph at a time against all of them held: the same loss, the same gradients."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import Tensor
+
+from biencoder.progress import Progress
+from biencoder.records import Example
+from biencoder.towers import precision
+from biencoder.towers.bi_encoder import BiEncoder
+from biencoder.towers.precision import Precision, running
+from biencoder.training.gradient_cache import MicroBatches, backward
+from biencoder.training.trainer import _Run, train
+from tests import tiny
+from tests.training.tasks import options, weights
+
+
+def gradients(examples: list[Example], *, cached: bool, **changes: object) -> tuple[float, dict[str, Tensor]]:
+    """The first step's loss and gradients, dropout on."""
+    tower = tiny.tower()
+    chosen = options(gradient_cache=cached, token_budget=64, **changes)
+    run = _Run(BiEncoder(tower, tower), chosen, 5, None, None, Progress())
+    with run.prepared(examples):
+        run.computation.train()
+        loss = run.gradients(examples)
+    return loss, {name: weight.grad for name, weight in run.towers.named_parameters() if weight.grad is not None}
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"loss": "triplet"}, {"matryoshka": (8, 16)}, {"dropout": 0.3, "attention_dropout": 0.2}]
+)
+def test_against_one_big_batch(changes: dict[str, object]) -> None:
+    examples = tiny.collection().examples("train")[:24]
+    loss, expected = gradients(examples, cached=False, **changes)
+    cached, found = gradients(examples, cached=True, **changes)
+    assert cached == pytest.approx(loss, abs=1e-6)
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["autocast", "bfloat16"])
+def test_in_bfloat16(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr(precision, "has_bfloat16", lambda _: True)
+    examples = tiny.collection().examples("train")[:24]
+    loss, expected = gradients(examples, cached=False, precision="fast", weights=kind)
+    cached, found = gradients(examples, cached=True, precision="fast", weights=kind)
+    assert cached == pytest.approx(loss, abs=1e-6)
+    for name, gradient in expected.items():
+        scale = float(gradient.abs().max())
+        torch.testing.assert_close(found[name], gradient, atol=0.02 * scale + 1e-7, rtol=0.05)
+
+
+def test_weights_that_autocast_converted_without_a_graph_are_not_taken_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_bfloat16", lambda _: True)
+    layer = torch.nn.Linear(4, 3)
+    texts = torch.ones(2, 4)
+    parts = MicroBatches(
+        [lambda: layer(texts).float()], [2], 3, torch.device("cpu"), lambda: running(Precision.FAST, torch.device("cpu"))
+    )
+    backward(parts, lambda vectors: vectors.sum(), cached=True)
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.tolist() == [[2.0] * 4] * 3
+
+
+def test_one_graph_at_a_time() -> None:
+    held: list[weakref.ref[Tensor]] = []
+    most = 0
+    weight = torch.ones(3, requires_grad=True)
+
+    def forward() -> Tensor:
+        nonlocal most
+        inner = weight * 2
+        if inner.requires_grad:
+            gc.collect()
+            most = max(most, sum(one() is not None for one in held))
+            held.append(weakref.ref(inner))
+        return (inner * inner).unsqueeze(0)
+
+    def parts() -> MicroBatches:
+        return MicroBatches([forward] * 6, [1] * 6, 3, torch.device("cpu"), nullcontext)
+
+    loss = backward(parts(), lambda vectors: vectors.sum(), cached=True)
+    assert (float(loss), len(held), most) == (72.0, 6, 0)
+    held.clear()
+    backward(parts(), lambda vectors: vectors.sum(), cached=False)
+    assert weight.grad is not None
+    assert weight.grad.tolist() == [96.0] * 3  # twice 6 parts of 8 each
+
+
+def test_training_with_it_ends_the_same() -> None:
+    examples = tiny.collection().examples("train")
+    found = []
+    for cached in (False, True):
+        tower = tiny.tower()
+        model = BiEncoder(tower, tower)
+        losses = train(model, examples, options(gradient_cache=cached, learning_rate=1e-4)).losses
+        assert weights(model) != weights(BiEncoder(tiny.tower(), tiny.tower()))
+        found.append(losses)
+    assert found[0] == pytest.approx(found[1], abs=1e-4)
