@@ -15,13 +15,12 @@ from torch import Tensor, nn
 from biencoder.data.batches import length_sorted_batches
 from biencoder.towers.precision import Precision, arithmetic, running
 from biencoder.towers.tower import Tower
+from biencoder.training import attention
 from biencoder.training.options import TrainingOptions
 
 Attention = Literal["fused", "plain"]
 Weights = Literal["float32", "autocast", "bfloat16"]
 
-_PLAIN_BYTES = 2**30
-"""Attention weights that the plain kernel may keep for one step; it keeps them, the fused one computes them again."""
 _WORTH = 1.05
 """A way further down the list must be so much faster to be taken, so that noise decides nothing."""
 _TRIALS = 3
@@ -32,8 +31,7 @@ class Way:
     """One way of computing.
 
     Attributes:
-        attention: ``fused`` is the backbone's own kernel; ``plain`` multiplies matrices one by one, which is faster on
-            processors for short texts and keeps attention weights in memory.
+        attention: ``fused`` is the backbone's own kernel; ``plain`` is ours, of plain matrix products.
         weights: ``float32``; ``autocast`` converts float32 weights for each matrix product; ``bfloat16`` is a bfloat16 copy of
             the backbone beside float32 masters, which the optimizer changes.
     """
@@ -77,8 +75,9 @@ class Computation:
         towers = (self.query, self.document)
         before = [tower.backbone.config._attn_implementation for tower in towers]  # noqa: SLF001 - there is no other name
         if self.way.attention == "plain":
+            attention.register()
             for tower in towers:
-                tower.backbone.set_attn_implementation("eager")
+                tower.backbone.set_attn_implementation(attention.NAME)
         try:
             yield
         finally:
@@ -116,7 +115,7 @@ def choose_way(query: Tower, document: Tower, texts: Sequence[str], options: Tra
         texts: documents of a first batch.
         options: say what is open.
     """
-    ways = _open_ways(document, texts, options)
+    ways = _open_ways(query, document, options)
     if len(ways) == 1:
         return ways[0]
     rows = sorted(document.tokenise(list(texts)), key=len)
@@ -131,30 +130,23 @@ def choose_way(query: Tower, document: Tower, texts: Sequence[str], options: Tra
     return best
 
 
-def _open_ways(document: Tower, texts: Sequence[str], options: TrainingOptions) -> list[Way]:
+def _open_ways(query: Tower, document: Tower, options: TrainingOptions) -> list[Way]:
     """What the options leave open, the plainest first."""
     if arithmetic(Precision.of(options.precision), document.device) == "float32":
         weights: list[Weights] = ["float32"]
     else:
         weights = ["autocast", "bfloat16"] if options.weights == "auto" else [options.weights]
-    attention: list[Attention] = ["fused", "plain"] if options.attention == "auto" else [options.attention]
+    kernels: list[Attention] = ["fused", "plain"] if options.attention == "auto" else [options.attention]
     if weights == ["float32"] and options.attention == "auto":
-        attention = ["fused"]  # float32 is for those who want the reference, not speed
-    if options.attention == "auto" and _kept_bytes(document, texts, options) > _PLAIN_BYTES:
-        attention = ["fused"]
-    return [Way(kernel, kind) for kind in weights for kernel in attention]
+        kernels = ["fused"]  # float32 is for those who want the reference, not speed
+    if not _takes(query, document):
+        kernels = ["fused"]  # an older model of transformers, whose attention cannot be exchanged
+    return [Way(kernel, kind) for kind in weights for kernel in kernels]
 
 
-def _kept_bytes(document: Tower, texts: Sequence[str], options: TrainingOptions) -> float:
-    """Attention weights of a step in the plain kernel: each head's square of every text, in float32 and in bfloat16."""
-    config = document.backbone.config
-    squares = [len(row) ** 2 for row in document.tokenise(list(texts))]
-    texts_held = 1.0
-    if options.gradient_cache:
-        held = max(1, options.token_budget // max(1, round(max(squares, default=1) ** 0.5)))
-        texts_held = min(1.0, held / max(1, len(squares)))
-    heads, layers = getattr(config, "num_attention_heads", 16), getattr(config, "num_hidden_layers", 24)
-    return 6.0 * heads * layers * sum(squares) * texts_held
+def _takes(*towers: Tower) -> bool:
+    """Whether the backbones let their attention be exchanged."""
+    return all(getattr(tower.backbone, "_supports_attention_backend", False) for tower in towers)
 
 
 def _seconds(computation: Computation, ids: Tensor, mask: Tensor) -> float:

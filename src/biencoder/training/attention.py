@@ -1,0 +1,95 @@
+"""Attention for training on processors: plain matrix products forward, and again backward.
+
+torch's fused attention kernel is fast forward and slow backward on processors; transformers' unfused one is fast both ways and
+keeps the attention weights of every layer, several times over and growing with the square of the length. This one keeps them
+once for short texts, where they are little beside all else that is kept, and for others computes them again in the backward
+pass, as FlashAttention does (Dao et al., 2022): the speed of the second, about the memory of the first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+NAME = "biencoder_plain"
+"""What transformers knows it by."""
+
+_KEPT = 192
+"""Tokens up to which weights are kept: 12 heads then keep 4.6 KB a token, a layer's other activations some 20 KB."""
+
+
+class _Attention(torch.autograd.Function):
+    """Softmax attention without dropout, in the number format of its inputs."""
+
+    @staticmethod
+    def forward(context: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+        with torch.autocast(query.device.type, enabled=False):
+            weights = _weights(query, key, mask, scale)
+            output = weights @ value
+        context.save_for_backward(query, key, value, mask, weights if key.shape[-2] <= _KEPT else None)
+        context.scale = scale
+        return output
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, mask, weights = context.saved_tensors
+        (given,) = gradients
+        with torch.autocast(query.device.type, enabled=False):
+            if weights is None:
+                weights = _weights(query, key, mask, context.scale)
+            of_value = weights.transpose(-1, -2) @ given
+            of_weights = given @ value.transpose(-1, -2)
+            of_weights -= (of_weights * weights).sum(dim=-1, keepdim=True)
+            of_scores = of_weights.mul_(weights).mul_(context.scale)
+            return of_scores @ key, of_scores.transpose(-1, -2) @ query, of_value, None, None
+
+
+def _weights(query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """Shape (batch, heads, tokens, tokens)."""
+    scores = (query @ key.transpose(-1, -2)).mul_(scale)
+    if mask is not None:
+        scores += mask
+    return scores.softmax(dim=-1)
+
+
+def _attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **more: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """What transformers calls in each layer; shapes (batch, heads, tokens, head size), the output (batch, tokens, heads, …)."""
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    unlike = key.shape[1] != query.shape[1] or not (query.dtype == key.dtype == value.dtype)
+    causal = attention_mask is None and getattr(module, "is_causal", True)  # it leaves the future out without a mask
+    if dropout or unlike or causal:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **more)
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    mask = attention_mask
+    if mask is not None:
+        mask = _additive(mask[..., : key.shape[-2]], query.dtype)
+    output = _Attention.apply(query, key, value, mask, scale)  # type: ignore[no-untyped-call]
+    return output.transpose(1, 2).contiguous(), None
+
+
+def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """A mask to be added to scores; one of booleans is True where a token is real."""
+    if mask.dtype != torch.bool:
+        return mask.to(dtype)
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)
+
+
+def register() -> None:
+    """Make the kernel known to transformers, with masks as its fused one takes them."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
+    AttentionInterface.register(NAME, _attend)
+    AttentionMaskInterface.register(NAME, sdpa_mask)

@@ -1,0 +1,73 @@
+"""Our attention against transformers' own and against autograd's gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from biencoder.training import attention
+from tests import tiny
+
+
+def by_autograd(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    scores = query @ key.transpose(-1, -2) * scale
+    return (scores if mask is None else scores + mask).softmax(dim=-1) @ value
+
+
+@pytest.mark.parametrize("kept", [0, 192])
+@pytest.mark.parametrize("masked", [False, True])
+def test_outputs_and_gradients(monkeypatch: pytest.MonkeyPatch, kept: int, masked: bool) -> None:
+    monkeypatch.setattr(attention, "_KEPT", kept)
+    chance = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(2, 3, 5, 4, generator=chance, dtype=torch.float64) for _ in range(4)]
+    mask = torch.zeros(2, 1, 1, 5, dtype=torch.float64)
+    mask[1, ..., 3:] = torch.finfo(torch.float64).min
+    found = []
+    functions: list[Callable[..., Tensor]] = [by_autograd, attention._Attention.apply]
+    for function in functions:
+        own = [tensor.clone().requires_grad_() for tensor in inputs[:3]]
+        output = function(*own, mask if masked else None, 0.3)
+        output.backward(inputs[3])
+        found.append([output, *(tensor.grad for tensor in own)])
+    for expected, value in zip(*found, strict=True):
+        torch.testing.assert_close(value, expected, atol=1e-12, rtol=1e-9)
+
+
+@pytest.mark.parametrize("lengths", [[7, 7, 7], [9, 4, 1]])
+def test_in_a_backbone(lengths: list[int]) -> None:
+    tower = tiny.tower(dropout=0.0)
+    rows = [list(range(5, 5 + length)) for length in lengths]
+    found = []
+    for name in ("eager", attention.NAME):
+        attention.register()
+        tower.backbone.set_attn_implementation(name)
+        tower.zero_grad()
+        vectors = tower(*tower.collate(rows))
+        vectors[:, :3].sum().backward()
+        gradients = [weight.grad.clone() for weight in tower.parameters() if weight.grad is not None]
+        found.append([vectors.detach(), *gradients])
+    for expected, value in zip(*found, strict=True):
+        torch.testing.assert_close(value, expected, atol=1e-5, rtol=1e-3)
+
+
+def test_with_dropout_the_fused_kernel_takes_over() -> None:
+    query = torch.randn(1, 2, 3, 4, generator=torch.Generator().manual_seed(0))
+    module = torch.nn.Module()
+    module.is_causal = False
+    torch.manual_seed(3)
+    found, _ = attention._attend(module, query, query, query, None, dropout=0.5)
+    torch.manual_seed(3)
+    expected = torch.nn.functional.scaled_dot_product_attention(query, query, query, dropout_p=0.5).transpose(1, 2)
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_backbone_that_looks_back_only_leaves_the_future_out() -> None:
+    query = torch.randn(1, 2, 3, 4, generator=torch.Generator().manual_seed(0))
+    module = torch.nn.Module()
+    module.is_causal = True
+    found, _ = attention._attend(module, query, query, query, None)
+    expected = torch.nn.functional.scaled_dot_product_attention(query, query, query, is_causal=True).transpose(1, 2)
+    torch.testing.assert_close(found, expected)
