@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,12 @@ from torch import Tensor
 
 from biencoder.training import attention
 from tests import tiny
+
+
+class Module(torch.nn.Module):
+    def __init__(self, *, looks_back: bool) -> None:
+        super().__init__()
+        self.is_causal: Any = looks_back
 
 
 def by_autograd(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
@@ -30,7 +37,7 @@ def test_outputs_and_gradients(monkeypatch: pytest.MonkeyPatch, kept: int, maske
     for function in functions:
         own = [tensor.clone().requires_grad_() for tensor in inputs[:3]]
         output = function(*own, mask if masked else None, 0.3)
-        output.backward(inputs[3])
+        output.backward(inputs[3])  # type: ignore[no-untyped-call]
         found.append([output, *(tensor.grad for tensor in own)])
     for expected, value in zip(*found, strict=True):
         torch.testing.assert_close(value, expected, atol=1e-12, rtol=1e-9)
@@ -55,8 +62,7 @@ def test_in_a_backbone(lengths: list[int]) -> None:
 
 def test_with_dropout_the_fused_kernel_takes_over() -> None:
     query = torch.randn(1, 2, 3, 4, generator=torch.Generator().manual_seed(0))
-    module = torch.nn.Module()
-    module.is_causal = False
+    module = Module(looks_back=False)
     torch.manual_seed(3)
     found, _ = attention._attend(module, query, query, query, None, dropout=0.5)
     torch.manual_seed(3)
@@ -66,8 +72,7 @@ def test_with_dropout_the_fused_kernel_takes_over() -> None:
 
 def test_a_backbone_that_looks_back_only_leaves_the_future_out() -> None:
     query = torch.randn(1, 2, 3, 4, generator=torch.Generator().manual_seed(0))
-    module = torch.nn.Module()
-    module.is_causal = True
+    module = Module(looks_back=True)
     found, _ = attention._attend(module, query, query, query, None)
     expected = torch.nn.functional.scaled_dot_product_attention(query, query, query, is_causal=True).transpose(1, 2)
     torch.testing.assert_close(found, expected)

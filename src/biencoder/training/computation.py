@@ -17,6 +17,7 @@ from biencoder.towers.precision import Precision, arithmetic, running
 from biencoder.towers.tower import Tower
 from biencoder.training import attention
 from biencoder.training.options import TrainingOptions
+from biencoder.training.shortcuts import EmbeddingGradient, shortened
 
 Attention = Literal["fused", "plain"]
 Weights = Literal["float32", "autocast", "bfloat16"]
@@ -59,11 +60,8 @@ class Computation:
         self.query, self.document = (
             _copied(tower, copies) if way.weights == "bfloat16" else tower for tower in (query, document)
         )
-        self._pairs = [
-            (master, worker)
-            for master, worker in zip(self._masters.parameters(), self._workers().parameters(), strict=True)
-            if worker is not master
-        ]
+        self._pairs = list(zip(self._masters.parameters(), self._workers().parameters(), strict=True))
+        self._embeddings: list[EmbeddingGradient] = []
 
     def running(self) -> AbstractContextManager[object]:
         """The context that micro-batches are embedded in."""
@@ -71,7 +69,7 @@ class Computation:
 
     @contextmanager
     def prepared(self) -> Iterator[None]:
-        """Training mode with the wanted attention while the block runs."""
+        """The wanted attention, and on processors short cuts, while the block runs."""
         towers = (self.query, self.document)
         before = [tower.backbone.config._attn_implementation for tower in towers]  # noqa: SLF001 - there is no other name
         if self.way.attention == "plain":
@@ -79,27 +77,38 @@ class Computation:
             for tower in towers:
                 tower.backbone.set_attn_implementation(attention.NAME)
         try:
-            yield
+            with self._shortened() as self._embeddings:
+                yield
         finally:
             for tower, implementation in zip(towers, before, strict=True):
                 if tower.backbone.config._attn_implementation != implementation:  # noqa: SLF001
                     tower.backbone.set_attn_implementation(implementation)
+
+    def _shortened(self) -> AbstractContextManager[list[EmbeddingGradient]]:
+        if self.way.weights == "float32" or self.document.device.type != "cpu":
+            return nullcontext([])
+        return shortened(self._workers(), {worker: master for master, worker in self._pairs})
 
     def train(self) -> None:
         """Dropout on."""
         self._workers().train()
 
     def collect_gradients(self) -> None:
-        """Hand the copy's gradients to the masters."""
+        """Hand what the backward passes gathered elsewhere to the masters."""
         for master, worker in self._pairs:
-            master.grad = None if worker.grad is None else worker.grad.to(master.dtype)
-            worker.grad = None
+            if worker is not master:
+                master.grad = None if worker.grad is None else worker.grad.to(master.dtype)
+                worker.grad = None
+        for embedding in self._embeddings:
+            embedding.hand_over()
 
     def refresh(self) -> None:
-        """Bring the copy to where the optimizer took the masters."""
-        if self._pairs:
-            with torch.no_grad():
-                for master, worker in self._pairs:
+        """Bring the copy to where the optimizer took the masters, and begin to gather anew."""
+        for embedding in self._embeddings:
+            embedding.clear()
+        with torch.no_grad():
+            for master, worker in self._pairs:
+                if worker is not master:
                     worker.copy_(master)
 
     def _workers(self) -> nn.ModuleList:
