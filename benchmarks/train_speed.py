@@ -87,11 +87,11 @@ def train_theirs(given: list[tuple[str, str]], task: dict[str, Any]) -> dict[str
     times: list[float] = []
     losses: list[float] = []
 
-    class Clock(TrainerCallback):  # type: ignore[misc]
+    class Clock(TrainerCallback):
         def on_step_end(self, *_: Any, **__: Any) -> None:
             times.append(time.perf_counter())
 
-    class InOrder(SentenceTransformerTrainer):
+    class InOrder(SentenceTransformerTrainer):  # type: ignore[misc]
         def get_batch_sampler(self, *_: Any, **__: Any) -> Any:
             batch = task["batch"]
             return [list(range(start, start + batch)) for start in range(0, len(given), batch)]

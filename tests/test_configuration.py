@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from biencoder.configuration import configure, first_difference, nearest
 from biencoder.errors import ArgumentError
-from biencoder.pipeline import FitOptions
+from biencoder.mining import MiningOptions
+from biencoder.pipeline import FitOptions, StageOptions
+from biencoder.training.options import TrainingOptions
 
 
 def test_defaults() -> None:
@@ -32,11 +34,14 @@ def test_plain_text_needs_no_quotes() -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("trainin.epochs=2", r"^the key 'trainin' is unknown; did you mean 'training'\? there are: training, train_split, "),
+        (
+            "trainin.epochs=2",
+            r"^the key 'trainin' is unknown; did you mean 'training'\? there are: training, stages, budget, train_split, ",
+        ),
         ("training.epoch=2", r"^the key 'training.epoch' is unknown; did you mean 'epochs'\? there are: loss, temperature, "),
         ("zzz=1", "^the key 'zzz' is unknown; there are: training, "),
         ("training.epochs=0", "^training.epochs is 0: input should be greater than 0$"),
-        ("training.loss=hinge", "^training.loss is 'hinge': input should be 'info_nce' or 'triplet'$"),
+        ("training.loss=hinge", "^training.loss is 'hinge': input should be 'info_nce', 'triplet', 'margin_mse' or 'kl'$"),
         ("dev_queries=many", "^dev_queries is 'many': input should be a valid integer, unable to parse string as an integer$"),
         ("training", "^--set training: key=value was expected, such as training.epochs=2$"),
     ],
@@ -71,6 +76,78 @@ def test_no_toml(tmp_path: Path, content: bytes) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ArgumentError, match=r"cannot be read as TOML .*No such file"):
         configure(FitOptions, file=tmp_path / "none.toml")
+
+
+IN_A_LIST = """
+[[stages]]
+name = "first"
+
+[[stages]]
+name = "second"
+negatives = "mined"
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            "[stages.training]\nepoch = 2",
+            "the key 'stages.1.training.epoch' is unknown; did you mean 'epochs'? there are: "
+            + ", ".join(TrainingOptions.model_fields),
+        ),
+        (
+            "[stages.mining]\nrelativ_margin = 0.1",
+            "the key 'stages.1.mining.relativ_margin' is unknown; did you mean 'relative_margin'? there are: "
+            + ", ".join(MiningOptions.model_fields),
+        ),
+        (
+            "round = 2",
+            (
+                "the key 'stages.1.round' is unknown; did you mean 'rounds'? "
+                "there are: name, negatives, rounds, teacher, training, mining"
+            ),
+        ),
+        (
+            "zzz = 2",
+            "the key 'stages.1.zzz' is unknown; there are: name, negatives, rounds, teacher, training, mining",
+        ),
+        ("rounds = 0", "stages.1.rounds is 0: input should be greater than or equal to 1"),
+        (
+            '[stages.training]\nloss = "hinge"',
+            "stages.1.training.loss is 'hinge': input should be 'info_nce', 'triplet', 'margin_mse' or 'kl'",
+        ),
+        (
+            "[stages.mining]\nfirst_rank = 50\nlast_rank = 10",
+            "in stage second: last_rank is 10: it must be at least first_rank, which is 50",
+        ),
+        ('[[stages]]\nname = "first"', "two stages are called first; give each a name of its own"),
+        (
+            '[[stages]]\nnegatives = "bm25"',
+            "stages.2.name is {'negatives': 'bm25'}: field required",
+        ),
+    ],
+)
+def test_a_list_of_tables(tmp_path: Path, lines: str, message: str) -> None:
+    file = tmp_path / "fit.toml"
+    file.write_text(IN_A_LIST)
+    stages = configure(FitOptions, file=file).stages
+    assert [(stage.name, stage.negatives) for stage in stages] == [("first", "in-batch"), ("second", "mined")]
+    file.write_text(IN_A_LIST + lines)
+    with pytest.raises(ArgumentError) as caught:
+        configure(FitOptions, file=file)
+    assert str(caught.value) == f"{file}: {message}"
+
+
+def test_a_list_of_tables_in_a_setting() -> None:
+    rows = '[{name="a"}, {name="b", negatives="bm25", rounds=2, training={epochs=0.5}}]'
+    first, second = configure(FitOptions, settings=[f"stages={rows}"]).stages
+    assert first == StageOptions(name="a")
+    assert (second.name, second.negatives, second.rounds) == ("b", "bm25", 2)
+    assert second.training_options(TrainingOptions()).epochs == 0.5
+    with pytest.raises(ArgumentError) as caught:
+        configure(FitOptions, settings=['stages=[{name="a"}, {name="a"}]'])
+    assert str(caught.value) == "two stages are called a; give each a name of its own"
 
 
 @given(setting=st.text(max_size=20))

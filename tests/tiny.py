@@ -13,6 +13,7 @@ from biencoder.records import Document, Judgement, Query
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+    from biencoder.towers.cross_encoder import CrossEncoder
     from biencoder.towers.tower import Projection, Tower, TowerSettings
 
 THINGS = [
@@ -108,6 +109,42 @@ def save_bare(folder: Path, *, seed: int = 0, **more: Any) -> Path:
     return folder
 
 
+def classifier(*, seed: int = 0, labels: int = 1, dropout: float = 0.1) -> PreTrainedModel:
+    """A random BERT of two layers with a classification head, whose scores differ visibly from pair to pair."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    config = bert(dropout=dropout, initializer_range=0.3).config
+    config.num_labels = labels
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
+    model.eval()  # type: ignore[no-untyped-call]
+    return model
+
+
+def pair_tokenizer() -> PreTrainedTokenizerFast:
+    """The tokenizer of `tokenizer` under the class that tells a BERT which of two texts a token belongs to."""
+    from transformers import BertTokenizer
+
+    made: PreTrainedTokenizerFast = BertTokenizer(vocab=vocabulary(), model_max_length=64)
+    return made
+
+
+def save_classifier(folder: Path, *, seed: int = 0, labels: int = 1) -> Path:
+    """A cross-encoder's folder as transformers writes it."""
+    classifier(seed=seed, labels=labels).save_pretrained(folder)
+    pair_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def cross_encoder(*, seed: int = 0, dropout: float = 0.1, max_length: int = 32) -> CrossEncoder:
+    """A cross-encoder over `classifier`."""
+    from biencoder.towers.cross_encoder import CrossEncoder
+
+    return CrossEncoder(classifier(seed=seed, dropout=dropout), pair_tokenizer(), max_length=max_length)
+
+
 def collection(*, documents: int = 60, seed: int = 0) -> Collection:
     """Documents of three things each among fillers; a query asks for two of its document's things among other fillers.
 
@@ -123,6 +160,26 @@ def collection(*, documents: int = 60, seed: int = 0) -> Collection:
             queries.append(Query(f"q{number}.{asked}", _mixed(chance.sample(things, 2), chance)))
             split = ("train", "train", "train", "train", "dev", "test")[number % 6]
             splits[split].append(Judgement(queries[-1].id, corpus[-1].id))
+    return Collection(documents=corpus, queries=queries, judgements=splits)
+
+
+def marked_collection(*, topics: int = 100, seed: int = 0) -> Collection:
+    """Four documents a topic, equal in the eyes of BM25, of which the one that speaks of a vaccine is relevant to its query.
+
+    Of five topics, three belong to the train split, one to dev and one to test.
+    """
+    chance = random.Random(seed)  # noqa: S311
+    splits: dict[str, list[Judgement]] = {"train": [], "dev": [], "test": []}
+    corpus, queries = [], []
+    words = [word for word in THINGS if word not in {"vaccine", "smoke", "alcohol", "fever"}]
+    for number in range(topics):
+        topic = "qxzvjw"[number // 20] + string.ascii_lowercase[number % 20]
+        queries.append(Query(f"q{number}", topic))
+        marks = chance.sample(["vaccine", "smoke", "alcohol", "fever"], 4)
+        for place, mark in enumerate(marks):
+            corpus.append(Document(f"d{number}.{place}", _mixed([topic, mark, *chance.sample(words, 4)], chance)))
+        split = ("train", "train", "train", "dev", "test")[number % 5]
+        splits[split].append(Judgement(f"q{number}", f"d{number}.{marks.index('vaccine')}"))
     return Collection(documents=corpus, queries=queries, judgements=splits)
 
 

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
     from biencoder.evaluation import Comparison, Evaluation, compare, evaluate
     from biencoder.pipeline import FitOptions, fit
     from biencoder.records import Document, Example, Hit, Judgement, Query
-    from biencoder.search import KeywordSearcher, Searcher, build_index, encode
+    from biencoder.reranking import RerankFitOptions, fit_reranker
+    from biencoder.search import KeywordSearcher, Reranker, Searcher, build_index, encode
     from biencoder.towers.bi_encoder import BiEncoder
+    from biencoder.towers.cross_encoder import CrossEncoder
     from biencoder.towers.tower import Tower
 
 __version__ = "0.1.0"
@@ -34,6 +36,7 @@ _HOMES = {
     "BiencoderError": "biencoder.errors",
     "Collection": "biencoder.data.collection",
     "Comparison": "biencoder.evaluation",
+    "CrossEncoder": "biencoder.towers.cross_encoder",
     "Document": "biencoder.records",
     "Evaluation": "biencoder.evaluation",
     "Example": "biencoder.records",
@@ -42,6 +45,8 @@ _HOMES = {
     "Judgement": "biencoder.records",
     "KeywordSearcher": "biencoder.search",
     "Query": "biencoder.records",
+    "RerankFitOptions": "biencoder.reranking",
+    "Reranker": "biencoder.search",
     "Searcher": "biencoder.search",
     "Tower": "biencoder.towers.tower",
     "build_index": "biencoder.search",
@@ -49,6 +54,7 @@ _HOMES = {
     "encode": "biencoder.search",
     "evaluate": "biencoder.evaluation",
     "fit": "biencoder.pipeline",
+    "fit_reranker": "biencoder.reranking",
 }
 
 __all__ = [
@@ -56,6 +62,7 @@ __all__ = [
     "BiencoderError",
     "Collection",
     "Comparison",
+    "CrossEncoder",
     "Document",
     "Evaluation",
     "Example",
@@ -64,6 +71,8 @@ __all__ = [
     "Judgement",
     "KeywordSearcher",
     "Query",
+    "RerankFitOptions",
+    "Reranker",
     "Searcher",
     "Tower",
     "build_index",
@@ -71,6 +80,7 @@ __all__ = [
     "encode",
     "evaluate",
     "fit",
+    "fit_reranker",
 ]
 
 

@@ -7,7 +7,7 @@ import json
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -96,12 +96,19 @@ def _explain(error: ValidationError, kind: type[BaseModel], file: Path | None) -
     if first["type"] == "extra_forbidden":
         fields = _fields_at(kind, path[:-1])
         return f"{where}the key {key!r} is unknown" + nearest(path[-1], fields)
-    return f"{where}{key} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}"
+    what = f"{key} is {first['input']!r}: " if path else ""  # else it is said of the whole
+    return f"{where}{what}{first['msg'][0].lower()}{first['msg'][1:]}"
 
 
 def _fields_at(kind: type[BaseModel], path: list[str]) -> list[str]:
     for part in path:
-        inner = kind.model_fields[part].annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            kind = inner
+        field = kind.model_fields.get(part)
+        inner = [one for one in _kinds(field.annotation) if issubclass(one, BaseModel)] if field is not None else []
+        kind = inner[0] if inner else kind  # a number is a place in a list, whose kind is known already
     return list(kind.model_fields)
+
+
+def _kinds(annotation: Any) -> list[type]:
+    """The classes in an annotation, those inside a list or a union too."""
+    inside = [found for part in get_args(annotation) for found in _kinds(part)]
+    return [annotation, *inside] if isinstance(annotation, type) and not get_args(annotation) else inside

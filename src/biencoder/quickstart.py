@@ -14,7 +14,7 @@ from biencoder.data.python_source import read_python_source
 from biencoder.errors import StorageError
 from biencoder.evaluation import Evaluation, compare, evaluate, format_comparison
 from biencoder.evaluation.comparison import Comparison
-from biencoder.pipeline import FitOptions, fit
+from biencoder.pipeline import FitOptions, StageOptions, fit
 from biencoder.progress import Progress
 from biencoder.records import Hit
 from biencoder.search import KeywordSearcher, build_index
@@ -122,7 +122,7 @@ def quickstart(
         bm25 = evaluate(KeywordSearcher.build(collection.documents), collection, measures=MEASURES)
         untrained = build_index(start, collection.documents, out=folder / "zero_shot_index", keywords=False, progress=told)
         zero_shot = evaluate(untrained, collection, measures=MEASURES)
-        options = FitOptions(training=_recipe(start, seed), dev_queries=200, dev_documents=1000)
+        options = _options(start, seed)
         trained_model = fit(start, collection, out=folder / "run", options=options, progress=told)
         searcher = build_index(trained_model, collection.documents, out=folder / "index", progress=told)
         trained = evaluate(searcher, collection, measures=MEASURES)
@@ -138,6 +138,20 @@ def quickstart(
         )
         write_file(folder / "results.json", (json.dumps(result.as_dict(), indent=2) + "\n").encode())
     return result
+
+
+def _options(model: BiEncoder, seed: int) -> FitOptions:
+    """The recipe's one stage, without what takes longer than a first look should."""
+    return FitOptions(
+        training=_recipe(model, seed),
+        stages=(StageOptions(name="in-batch"),),
+        budget=None,
+        dev_queries=200,
+        dev_documents=1000,
+        matryoshka=False,
+        interpolate=(),
+        teacher="none",
+    )
 
 
 def _recipe(model: BiEncoder, seed: int) -> TrainingOptions:

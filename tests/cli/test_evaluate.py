@@ -7,8 +7,9 @@ import pytest
 from biencoder.data.collection import Collection
 from biencoder.evaluation import evaluate, read_run
 from biencoder.records import Judgement
-from biencoder.search import KeywordSearcher, Searcher
+from biencoder.search import KeywordSearcher, Reranker, Searcher
 from biencoder.towers.bi_encoder import BiEncoder
+from biencoder.towers.cross_encoder import CrossEncoder
 from tests.cli.running import cli, failure
 
 EXACT = ("--precision", "exact", "-m", "ndcg@10")
@@ -63,6 +64,29 @@ def test_what_was_written_is_read_again(index_folder: Path, collection_folder: P
 def test_hybrid_beside_the_same_index_without(index_folder: Path, collection_folder: Path) -> None:
     done = cli("evaluate", index_folder, collection_folder, *EXACT, "--hybrid", "--against", index_folder)
     assert f"{index_folder}, hybrid against {index_folder}:" in done.out
+
+
+def test_reranked_beside_the_same_without(marked_folder: Path, reranker_folder: Path, tiny_model_folder: Path) -> None:
+    chosen = (*EXACT, "--rerank", reranker_folder, "--depth", 10, "--json")
+    found = cli("evaluate", "bm25", marked_folder, *chosen, "--against", "bm25").json
+    assert found["retriever"] == f"bm25, reranked by {reranker_folder}"
+    (other,) = found["against"]
+    assert other["retriever"] == "bm25"
+    collection = Collection.read(marked_folder)
+    keywords = KeywordSearcher.build(collection.documents)
+    reranker = Reranker(keywords, CrossEncoder.load(reranker_folder), 10)
+    assert found["measures"] == evaluate(reranker, collection, measures="nDCG@10").measures
+    assert found["measures"]["nDCG@10"] > other["measures"]["nDCG@10"] + 0.2
+    model = cli("evaluate", tiny_model_folder, marked_folder, *chosen, "--hybrid").json
+    assert model["retriever"] == f"{tiny_model_folder}, hybrid, reranked by {reranker_folder}"
+
+
+def test_a_file_cannot_be_reranked(index_folder: Path, collection_folder: Path, reranker_folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run.trec"
+    assert cli("evaluate", index_folder, collection_folder, *EXACT, "--run", run).status == 0
+    assert failure("evaluate", run, collection_folder, "--rerank", reranker_folder) == (
+        f"--rerank reads the texts of hits, and {run} keeps none; give an index, a model or bm25"
+    )
 
 
 def test_an_index_of_other_documents_is_remarked_on(index_folder: Path, collection_folder: Path, tmp_path: Path) -> None:

@@ -8,34 +8,31 @@ from tests.cli.running import cli, failure
 
 def test_a_finished_run_is_told_again(run_folder: Path, tiny_model_folder: Path, collection_folder: Path) -> None:
     settings = ("--set", "training.epochs=3", "--set", "training.batch_size=8", "--set", "training.learning_rate=1e-3")
-    again = ("fit", collection_folder, "--model", tiny_model_folder, "--out", run_folder, *settings, "--precision", "exact")
+    chosen = (*settings, "--stages", "in-batch,bm25", "--teacher", "none")
+    again = ("fit", collection_folder, "--model", tiny_model_folder, "--out", run_folder, *chosen, "--precision", "exact")
     done = cli(*again, "--json")
     assert (done.status, done.err) == (0, f"{run_folder} is finished: its model is taken as it is\n")
     result = done.json
     assert (result["model"], result["measure"], result["pairs"]) == (str(run_folder / "model"), "nDCG@10", 120)
     assert result["kept"] is True
-    assert result["after"] > result["before"] == result["dev"]["0"]
+    first, second = result["units"]
+    assert result["after"] >= first["after"] > result["before"] == first["dev"]["0"]
+    assert (first["name"], second["name"], first["kept"]) == ("in-batch", "bm25", True)
 
-    before, after, trained_on, model, *_ = cli(*again, "--quiet").out.splitlines()
+    before, one, _, after, trained_on, model, *_ = cli(*again, "--quiet").out.splitlines()
     assert before.split() == ["nDCG@10", "before", f"{result['before']:.4f}", "(30", "dev", "queries)"]
-    assert after.split() == [
-        "nDCG@10",
-        "after",
-        f"{result['after']:.4f}",
-        "(kept,",
-        "step",
-        str(result["chosen_step"]),
-        "of",
-        "45)",
-    ]
-    assert trained_on.split() == ["trained", "on", "120", "pairs"]
+    assert one.split() == ["in-batch", f"{first['after']:.4f}", "kept,", "p", "=", f"{first['p_value']:.4f}"]
+    p = result["comparison"]["p_value"]
+    assert after.split() == ["nDCG@10", "after", f"{result['after']:.4f}", "(kept,", "p", "=", f"{p:.4f})"]
+    assert trained_on.split() == ["trained", "on", "120", "pairs,", f"{result['minutes']:.1f}", "minutes"]
     assert model.split() == ["model", str(run_folder / "model")]
 
 
 def test_it_says_what_to_type_next(run_folder: Path, tiny_model_folder: Path, collection_folder: Path) -> None:
     config = run_folder.with_name("config.toml")
     config.write_text("[training]\nepochs = 3\nbatch_size = 8\nlearning_rate = 1e-3\nprecision = 'exact'\n")
-    done = cli("fit", collection_folder, "--model", tiny_model_folder, "--out", run_folder, "--config", config)
+    more = ("--stages", "in-batch,bm25", "--teacher", "none")
+    done = cli("fit", collection_folder, "--model", tiny_model_folder, "--out", run_folder, "--config", config, *more)
     evaluate, index = done.out.partition("next:\n")[2].splitlines()
     assert shlex.split(evaluate) == [
         "biencoder", "evaluate", str(run_folder), str(collection_folder), "--against", str(tiny_model_folder),
@@ -44,10 +41,11 @@ def test_it_says_what_to_type_next(run_folder: Path, tiny_model_folder: Path, co
 
 
 def test_a_training_that_does_not_help_is_rolled_back(tiny_model_folder: Path, collection_folder: Path, tmp_path: Path) -> None:
-    settings = ("--set", "training.learning_rate=1e-9", "--set", "training.batch_size=20")
+    settings = ("--set", "training.learning_rate=1e-9", "--set", "training.batch_size=20", "--stages", "in-batch")
     done = cli("fit", collection_folder, "--model", tiny_model_folder, "--out", tmp_path / "run", *settings, "-q")
     assert (done.status, done.err) == (0, "")
-    assert "(rolled back: training did not help on dev)" in done.out
+    assert "rolled back: nDCG@10 on dev was " in done.out
+    assert "(no stage helped on dev: the model is as it was)" in done.out
     assert "--set training.learning_rate=2.5e-10" in done.out
 
 
@@ -63,7 +61,19 @@ def test_bad_input_is_one_line(tiny_model_folder: Path, collection_folder: Path,
     )
     assert failure(*start, new, "--config", tmp_path / "no.toml").startswith(f"{tmp_path / 'no.toml'} cannot be read as TOML")
     other = failure(*start, run_folder, "--set", "training.epochs=2")
-    assert other.startswith(f"{run_folder} holds another run (options: training: batch_size: 8, now 64)")
+    assert other.startswith(f"{run_folder} holds another run (options: stages: ")
+    assert failure(*start, new, "--stages", "in-batch,bm52") == (
+        "--stages: there is no stage 'bm52' in the curriculum; did you mean 'bm25'? there are: in-batch, bm25, mined, distilled"
+    )
+    assert failure(*start, new, "--stages", ",") == "--stages names none; there are: in-batch, bm25, mined, distilled"
     assert failure("fit", tmp_path / "none", "--model", tiny_model_folder, "--out", new).startswith(
         f"{tmp_path / 'none'}: there is no such file or folder; expected a folder with corpus.jsonl"
     )
+
+
+def test_documents_alone(tiny_model_folder: Path, collection_folder: Path, tmp_path: Path) -> None:
+    fit = ("fit", collection_folder, "--from-documents", "--model", tiny_model_folder, "--out", tmp_path / "run")
+    done = cli(*fit, "--stages", "in-batch", "--set", "training.batch_size=20", "--set", "training.epochs=1", "--json")
+    assert done.status == 0, done.err
+    assert done.json["made_up"] is True
+    assert "no queries: 60 are made from the documents" in done.err

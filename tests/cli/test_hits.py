@@ -20,7 +20,13 @@ def test_without_a_title_the_first_sentence_leads() -> None:
 
 
 def test_a_short_document_takes_one_line() -> None:
-    assert lines(Hit(12, "d", -0.25, "", "Aspirin")) == [" 12  -0.2500  Aspirin  [d]"]
+    assert lines(Hit(12, "d", -0.25, "", "Aspirin")) == [" 12  -0.250  Aspirin  [d]"]
+
+
+def test_scores_of_every_kind_take_six_columns() -> None:
+    for score, shown in ((0.5, "0.5000"), (-3.25, "-3.250"), (12.5, "  12.5"), (-12.5, " -12.5"), (250.0, " 250.0")):
+        (line,) = lines(Hit(1, "d", score, "", "Aspirin"))
+        assert line == f"  1  {shown}  Aspirin  [d]"
 
 
 def test_long_lines_are_cut() -> None:

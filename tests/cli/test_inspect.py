@@ -4,6 +4,9 @@ from pathlib import Path
 
 from biencoder.index.manifest import IndexManifest
 from biencoder.towers.bi_encoder import BiEncoder
+from biencoder.towers.cross_encoder import CrossEncoder
+from biencoder.towers.cross_encoder_folder import SCALE
+from tests import tiny
 from tests.cli.running import cli, failure
 
 
@@ -47,6 +50,30 @@ def test_a_model_of_separate_towers(tiny_model: BiEncoder, tmp_path: Path) -> No
     assert "query.prompt          ''" in lines
 
 
+def test_a_reranker(reranker_folder: Path) -> None:
+    facts = cli("inspect", reranker_folder / "model", "--json", "--verify").json
+    encoder = CrossEncoder.load(reranker_folder)
+    assert (facts["kind"], facts["backbone"], facts["max_length"]) == ("reranker", "bert, 2 layers", 32)
+    assert facts["parameters"] == sum(weights.numel() for weights in encoder.module.parameters())
+    assert facts["scale"] == SCALE
+    assert facts["fingerprint"] == encoder.fingerprint()
+    assert (facts["verified"], facts["checked"]) == (True, "weights, tokenizer and settings are those that were saved")
+
+
+def test_a_reranker_of_others(tmp_path: Path) -> None:
+    facts = cli("inspect", tiny.save_classifier(tmp_path), "--json", "--verify").json
+    assert (facts["kind"], facts["max_length"], facts["saved_by_biencoder"]) == ("reranker", 64, False)
+    assert (facts["verified"], facts["checked"]) == (False, "it loads; it records no fingerprints")
+
+
+def test_a_rerankers_run(reranker_folder: Path, tmp_path: Path) -> None:
+    facts = cli("inspect", reranker_folder, "--json", "--verify").json
+    assert (facts["kind"], facts["task"], facts["finished"], facts["verified"]) == ("run", "reranker", True, True)
+    assert (facts["measures"]["helps"], facts["model"]["kind"]) == (True, "reranker")
+    (tmp_path / "run.json").write_text((reranker_folder / "run.json").read_text())
+    assert cli("inspect", tmp_path, "--json").json["state"] == "not finished; the same rerank-fit command goes on with it"
+
+
 def test_a_run(run_folder: Path) -> None:
     facts = cli("inspect", run_folder, "--json", "--verify").json
     assert (facts["kind"], facts["finished"], facts["options"]["training"]["epochs"]) == ("run", True, 3)
@@ -54,7 +81,9 @@ def test_a_run(run_folder: Path) -> None:
     assert facts["model"]["verified"] is True
     checked = "the model is the one that was saved"
     assert (facts["verified"], facts["checked"]) == (True, checked)
-    assert "options.training.epochs              3.0" in cli("inspect", run_folder).out.splitlines()
+    shown = dict(line.split(maxsplit=1) for line in cli("inspect", run_folder).out.splitlines() if len(line.split()) > 1)
+    assert shown["options.training.epochs"] == "3.0"
+    assert shown["options.stages"] == shown["measures.units"] == "in-batch, bm25"
 
 
 def test_a_run_that_has_not_ended(run_folder: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def test_help_groups_the_commands() -> None:
     assert "biencoder evaluate scifact.index data/scifact --against bm25" in text
 
 
-@pytest.mark.parametrize("command", ["quickstart", "fit", "encode", "index", "search", "evaluate", "inspect"])
+@pytest.mark.parametrize("command", ["quickstart", "fit", "rerank-fit", "encode", "index", "search", "evaluate", "inspect"])
 def test_help_of_a_command_has_an_example(command: str) -> None:
     done = cli(command, "--help")
     assert (done.status, done.err) == (0, "")
@@ -102,6 +102,12 @@ def test_an_error_of_the_system_names_the_file(monkeypatch: pytest.MonkeyPatch) 
     assert failure("inspect", "x") == "/a/b: No space left on device"
 
 
+def test_an_interrupted_rerank_fit_says_that_it_resumes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("biencoder.data.collection.Collection.read", raising(KeyboardInterrupt()))
+    done = cli("rerank-fit", "x", "--model", "y", "--out", "z")
+    assert (done.status, done.err) == (130, "\nbiencoder: interrupted; the same command resumes\n")
+
+
 @pytest.mark.parametrize(("command", "more"), [("inspect", ""), ("encode", "; the same command resumes")])
 def test_interrupt(command: str, more: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(describe, "describe", raising(KeyboardInterrupt()))
@@ -117,7 +123,7 @@ def test_an_interrupted_fit_says_that_it_resumes(tiny_model_folder: Path, collec
         f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {PROGRAM}"  # a background job ignores it
     )
     process = subprocess.Popen([sys.executable, "-c", program, *map(str, command)], stderr=subprocess.PIPE, text=True)
-    while not (run / "training").exists():  # the first dev score is taken, training runs
+    while not list(run.glob("units/*/training")):  # the first dev score is taken, training runs
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from biencoder.search import Searcher
+from biencoder.search import Reranker, Searcher
+from biencoder.towers.cross_encoder import CrossEncoder
 from tests.cli.running import cli, failure
 
 QUERY = "aspirin for the heart"
@@ -29,6 +30,30 @@ def test_a_hit_is_shown_with_title_and_text(index_folder: Path, monkeypatch: pyt
     (hit,) = Searcher.open(index_folder).search(QUERY, k=1, hybrid=True)
     done = cli("search", index_folder, QUERY, "-k", 1, "--hybrid", "--precision", "exact")
     assert done.out == f"  1  {hit.score:.4f}  {hit.title}  [{hit.id}]\n             {hit.text}\n"
+
+
+def test_reranked(index_folder: Path, reranker_folder: Path) -> None:
+    done = cli("search", index_folder, QUERY, "-k", 3, "--json", "--precision", "exact", "--rerank", reranker_folder)
+    assert (done.status, done.err) == (0, "")
+    hits = Reranker(Searcher.open(index_folder), CrossEncoder.load(reranker_folder)).search(QUERY, k=3)
+    assert [found["id"] for found in done.json] == [hit.id for hit in hits]
+    assert [found["score"] for found in done.json] == pytest.approx([hit.score for hit in hits], abs=1e-5)
+    less = cli("search", index_folder, QUERY, "-k", 3, "--json", "--rerank", reranker_folder, "--depth", 3).json
+    assert {found["id"] for found in less} == {hit.id for hit in Searcher.open(index_folder).search(QUERY, k=3)}
+    hybrid = cli(
+        "search", index_folder, "-k", 1, "--hybrid", "--rerank", reranker_folder, "--precision", "int8", stdin=b"liver\n"
+    )
+    assert hybrid.status == 1  # the index's own model is run by torch here, which has no int8
+    assert cli("search", index_folder, "-k", 1, "--hybrid", "--rerank", reranker_folder, stdin=b"liver\n").status == 0
+
+
+def test_what_is_no_reranker(index_folder: Path, tiny_model_folder: Path, reranker_folder: Path) -> None:
+    start = ("search", index_folder, QUERY, "--rerank")
+    assert failure(*start, tiny_model_folder).startswith(
+        f"{tiny_model_folder} is no reranker: its configuration names the arch"
+    )
+    assert failure(*start, reranker_folder, "--depth", 0) == "depth is 0; it must be at least 1"
+    assert failure(*start, "no/such/folder/at/all").startswith("no/such/folder/at/all: no such folder")
 
 
 def test_k_above_the_corpus_gives_all(index_folder: Path) -> None:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biencoder.data.near_duplicates import connected, near_duplicates
+from biencoder.data.near_duplicates import connected, near_duplicates, resemble, shingles
 from biencoder.errors import ArgumentError
 
 
-def shingles(text: str, width: int) -> set[tuple[str, ...]]:
+def tokens_in_a_row(text: str, width: int) -> set[tuple[str, ...]]:
     tokens = re.findall(r"\w+|[^\w\s]", text)
     if not tokens:
         return set()
@@ -23,7 +23,7 @@ def shingles(text: str, width: int) -> set[tuple[str, ...]]:
 
 
 def resembling(texts: list[str], threshold: float, width: int) -> list[tuple[int, int]]:
-    sets = [shingles(text, width) for text in texts]
+    sets = [tokens_in_a_row(text, width) for text in texts]
     return [
         (i, j)
         for (i, one), (j, other) in combinations(enumerate(sets), 2)
@@ -65,6 +65,19 @@ def test_threshold_out_of_range(threshold: float) -> None:
 def test_width_out_of_range() -> None:
     with pytest.raises(ArgumentError, match="width is 0; it must be at least 1"):
         near_duplicates(["a"], width=0)
+    with pytest.raises(ArgumentError, match="width is 0; it must be at least 1"):
+        shingles("a", width=0)
+
+
+@given(_texts, st.sampled_from([0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 1.0]), st.integers(1, 6))
+def test_two_texts_at_a_time_are_the_same_pairs(texts: list[str], threshold: float, width: int) -> None:
+    sets = [shingles(text, width=width) for text in texts]
+    pairs = [(i, j) for (i, one), (j, other) in combinations(enumerate(sets), 2) if resemble(one, other, threshold=threshold)]
+    assert pairs == resembling(texts, threshold, width)
+
+
+def test_shingles_of_a_text_are_the_same_in_every_process() -> None:
+    assert shingles("Paris is the capital", width=3).tolist() == [13443976238885423800, 14058041700510170835]
 
 
 def test_connected_follows_chains() -> None:

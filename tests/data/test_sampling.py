@@ -56,3 +56,36 @@ def test_seeds_differ() -> None:
 def test_no_such_split() -> None:
     with pytest.raises(DataError):
         sample(whole(), "train", queries=4, documents=12, seed=0)
+
+
+WANTED = frozenset({"d20", "d21", "d35"})
+
+
+@given(queries=st.integers(1, 12), documents=st.integers(1, 60), seed=st.integers(0, 50))
+def test_wanted_documents_come_first_among_the_others(queries: int, documents: int, seed: int) -> None:
+    plain = sample(whole(), "dev", queries=queries, documents=documents, seed=seed)
+    small = sample(whole(), "dev", queries=queries, documents=documents, seed=seed, wanted=WANTED)
+    kept, asked = ids(small)
+    assert (len(kept), asked) == (len(ids(plain)[0]), ids(plain)[1])  # they take room from chance, and no more than that
+    needed = {document for grades in small.judgements("dev").values() for document in grades}
+    room = max(0, documents - len(needed))
+    assert needed <= kept
+    assert len(kept & WANTED - needed) == min(room, len(WANTED - needed))
+
+
+def test_what_is_wanted_decides_in_the_place_of_chance() -> None:
+    small = sample(whole(), "dev", queries=1, documents=5, seed=0, wanted=WANTED)
+    (judged,) = small.judgements("dev").values()
+    assert {document.id for document in small.documents} == {*judged, *WANTED}
+
+
+def test_of_too_many_that_are_wanted_chance_takes_some() -> None:
+    wanted = {f"d{number}" for number in range(20, 40)}
+    drawn = [ids(sample(whole(), "dev", queries=1, documents=5, seed=seed, wanted=wanted))[0] & wanted for seed in range(20)]
+    assert {len(names) for names in drawn} == {3}
+    assert len(set(map(frozenset, drawn))) > 10
+
+
+def test_what_is_wanted_and_not_there_takes_no_room() -> None:
+    small = sample(whole(), "dev", queries=1, documents=5, seed=0, wanted={"x", "y", "z"})
+    assert ids(small) == ids(sample(whole(), "dev", queries=1, documents=5, seed=0))

@@ -99,7 +99,7 @@ def test_the_head_of_a_long_text_suffices(pieces: list[str], length: int, prompt
     text = "".join(pieces)
     tower = SHORT[length, prompt]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tower_module, "_CHARACTERS_A_TOKEN", 2)
+        patch.setattr(tower_module, "CHARACTERS_A_TOKEN", 2)
         assert tower.tokenise([text]) == plain(tower, [text])
 
 

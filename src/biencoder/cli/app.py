@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from biencoder import __version__
-from biencoder.cli import encode, evaluate, fit, index, inspect, quickstart, search
+from biencoder.cli import encode, evaluate, fit, index, inspect, mine, quickstart, rerank_fit, search
 
 _HELP = "Search tuned to your own documents: train a bi-encoder on them, index them, search them, and measure every step."
 
@@ -34,7 +34,7 @@ Any command takes --help, which tells its options, and --debug, which shows the 
 
 _GROUPS = (
     ("Start here", (quickstart,)),
-    ("Train and index", (fit, encode, index)),
+    ("Train and index", (fit, mine, rerank_fit, encode, index)),
     ("Search and measure", (search, evaluate, inspect)),
 )
 
@@ -51,7 +51,7 @@ def command() -> Any:
     app.callback(help=_HELP, epilog=_EPILOG)(_program)
     for group, modules in _GROUPS:
         for module in modules:
-            name = module.__name__.rpartition(".")[2]
+            name = module.__name__.rpartition(".")[2].replace("_", "-")
             epilog = f"[bold]Example[/bold]\n\n  {module.EXAMPLE}"
             app.command(name, help=_unwrapped(module.command), rich_help_panel=group, epilog=epilog)(module.command)
     return typer.main.get_command(app)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from biencoder.cli.opening import is_index, load_model, open_index
+from biencoder.cli.opening import is_index, load_model, open_index, open_reranker
 from biencoder.cli.terminal import TerminalProgress
 from biencoder.errors import ArgumentError
 from biencoder.records import Hit
@@ -20,6 +20,18 @@ if TYPE_CHECKING:
     from biencoder.search import Searcher
 
 BM25 = "bm25"
+
+_BLOCK = 256
+_RERANKED = 8
+"""Queries searched at once; reranking one takes about a second, and the bar should move."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reranking:
+    """A cross-encoder, by its name, and how many hits of a query it looks at."""
+
+    model: str
+    depth: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +45,32 @@ class Bench:
     running: RunningOptions
     progress: TerminalProgress
 
-    def evaluate(self, contender: str, *, hybrid: bool = False) -> Evaluation:
+    def evaluate(self, contender: str, *, hybrid: bool = False, reranker: Reranking | None = None) -> Evaluation:
         """Measure a contender.
 
         Args:
             contender: an index, a model, ``bm25``, a TREC run file, or what ``evaluate --out`` wrote.
             hybrid: fuse an index's or a model's hits with BM25.
+            reranker: put the hits of an index, a model or BM25 in order anew.
 
         Raises:
-            ArgumentError: where hybrid search is asked of what is no index and no model.
+            ArgumentError: where hybrid search is asked of what is no index and no model, or reranking of a file.
             BiencoderError: where the contender cannot be read.
         """
         if contender == BM25 or Path(contender).is_file():
             if hybrid:
                 raise ArgumentError(f"--hybrid fuses an index or a model with BM25, and {contender} is neither")
-            return self._search(BM25, self._keywords()) if contender == BM25 else self._saved(Path(contender))
+            if contender == BM25:
+                return self._search(BM25, self._keywords(), reranker)
+            if reranker is not None:
+                raise ArgumentError(
+                    f"--rerank reads the texts of hits, and {contender} keeps none; give an index, a model or bm25"
+                )
+            return self._saved(Path(contender))
         searcher = self._open(contender, hybrid=hybrid)
         if hybrid:
-            return self._search(f"{contender}, hybrid", _Hybrid(searcher))
-        return self._search(contender, searcher)
+            return self._search(f"{contender}, hybrid", _Hybrid(searcher), reranker)
+        return self._search(contender, searcher, reranker)
 
     def _open(self, contender: str, *, hybrid: bool) -> Searcher:
         if is_index(contender):
@@ -77,15 +96,20 @@ class Bench:
         self.progress.phase("indexing keywords")
         return KeywordSearcher.build(self.collection.documents)
 
-    def _search(self, name: str, retriever: Retriever) -> Evaluation:
+    def _search(self, name: str, retriever: Retriever, reranker: Reranking | None) -> Evaluation:
         from biencoder.evaluation import evaluate
 
+        if reranker is not None:
+            name = f"{name}, reranked by {reranker.model}"
+            model, depth = reranker.model, reranker.depth
+            retriever = open_reranker(model, retriever, depth=depth, running=self.running, progress=self.progress)
         return evaluate(
             retriever,
             self.collection,
             split=self.split,
             measures=self.measures,
-            progress=partial(self.progress, "searching"),
+            block_size=_BLOCK if reranker is None else _RERANKED,
+            progress=partial(self.progress, "searching" if reranker is None else "reranking"),
             collection_name=self.name,
             retriever_name=name,
         )

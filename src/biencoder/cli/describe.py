@@ -18,7 +18,7 @@ def describe(source: str, *, verify: bool = False) -> Facts:
     """Say what a folder is.
 
     Args:
-        source: a model, run, index, vectors, keywords or collection folder, a file of pairs, or what else a model is called.
+        source: a model, reranker, run, index, vectors, keywords or collection folder, a file of pairs, or a model's name.
         verify: check every byte that has a checksum; ``verified`` and ``checked`` then say with which result.
 
     Raises:
@@ -61,7 +61,7 @@ def _whole(manifest: Manifest) -> Facts:
 
 
 def _run(folder: Path, *, verify: bool) -> Facts:
-    from biencoder.pipeline import read_run
+    from biencoder.run_folder import read_run
 
     record = read_run(folder)
     finished = (folder / "model").is_dir() and (folder / MEASURES).exists()
@@ -71,7 +71,8 @@ def _run(folder: Path, *, verify: bool) -> Facts:
         facts["measures"] = read_measures(folder)
         facts["model"] = _model(str(folder / "model"), verify=verify)
     else:
-        facts["state"] = "not finished; the same fit command goes on with it"
+        command = "rerank-fit" if record.get("task") == "reranker" else "fit"
+        facts["state"] = f"not finished; the same {command} command goes on with it"
     facts["bytes"] = _size(folder)
     return facts | (_verified_run(folder, finished=finished) if verify else {})
 
@@ -79,26 +80,30 @@ def _run(folder: Path, *, verify: bool) -> Facts:
 def _verified_run(folder: Path, *, finished: bool) -> Facts:
     """Loading the model has compared its fingerprints; a checkpoint has checksums."""
     parts = ["the model is the one that was saved"] if finished else []
-    if (folder / "training" / NAME).exists():
-        verify_bytes(folder / "training")
+    checkpoints = [manifest.parent for manifest in folder.glob(f"**/training/{NAME}")]
+    for checkpoint in checkpoints:
+        verify_bytes(checkpoint)
+    if checkpoints:
         parts.append("every byte of the last checkpoint is as it was written")
     return {"verified": bool(parts), "checked": "; ".join(parts) or "there is neither model nor checkpoint yet"}
 
 
 def _model(source: str, *, verify: bool) -> Facts:
     from biencoder.towers.bi_encoder import BiEncoder
+    from biencoder.towers.cross_encoder_folder import is_reranker
     from biencoder.towers.sources import find_model
 
     folder = find_model(source)
+    if is_reranker(folder):
+        return _reranker(source, folder, verify=verify)
     model = BiEncoder.load(source)
-    config = model.document_tower.backbone.config
     own = (folder / "biencoder.json").exists()
     towers = {model.query_tower.backbone, model.document_tower.backbone}
     facts: Facts = {
         "kind": "model",
         "path": str(folder),
         "shape": "shared" if model.shared else "separate",
-        "backbone": f"{config.model_type}, {getattr(config, 'num_hidden_layers', '?')} layers",
+        "backbone": _backbone(model.document_tower.backbone.config),
         "parameters": sum(weights.numel() for tower in towers for weights in tower.parameters()),
         "dimension": model.dimension,
         "similarity": model.similarity,
@@ -110,10 +115,38 @@ def _model(source: str, *, verify: bool) -> Facts:
         "saved_by_biencoder": own,
         "bytes": _size(folder),
     }
-    if verify:  # loading has compared the fingerprints
-        checked = "weights, tokenizer and settings are those that were saved" if own else "it loads; it records no fingerprints"
-        facts |= {"verified": own, "checked": checked}
-    return facts
+    return facts | (_verified_model(own=own) if verify else {})
+
+
+def _reranker(source: str, folder: Path, *, verify: bool) -> Facts:
+    from biencoder.towers.cross_encoder import CrossEncoder
+    from biencoder.towers.cross_encoder_folder import OWN, SCALE
+
+    encoder = CrossEncoder.load(source)
+    own = (folder / OWN).exists()
+    facts: Facts = {
+        "kind": "reranker",
+        "path": str(folder),
+        "backbone": _backbone(encoder.module.config),
+        "parameters": sum(weights.numel() for weights in encoder.module.parameters()),
+        "max_length": encoder.max_length,
+        "scale": SCALE,
+        "fingerprint": encoder.fingerprint(),
+        "execution": encoder.execution,
+        "saved_by_biencoder": own,
+        "bytes": _size(folder),
+    }
+    return facts | (_verified_model(own=own) if verify else {})
+
+
+def _backbone(config: Any) -> str:
+    return f"{config.model_type}, {getattr(config, 'num_hidden_layers', '?')} layers"
+
+
+def _verified_model(*, own: bool) -> Facts:
+    """Loading has compared the fingerprints."""
+    checked = "weights, tokenizer and settings are those that were saved" if own else "it loads; it records no fingerprints"
+    return {"verified": own, "checked": checked}
 
 
 def _collection(source: str, *, verify: bool) -> Facts:

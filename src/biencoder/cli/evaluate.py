@@ -9,10 +9,12 @@ import typer
 
 from biencoder.cli.options import (
     CollectionArgument,
+    Depth,
     Json,
     Precision,
     PrecisionName,
     Quiet,
+    Rerank,
     Runtime,
     RuntimeName,
     Threads,
@@ -40,6 +42,8 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
         list[str] | None, typer.Option(metavar="OTHER", help="Compare with another of the same kinds; may be repeated.")
     ] = None,
     hybrid: Annotated[bool, typer.Option("--hybrid", help="Fuse the first with BM25 (not the others).")] = False,
+    rerank: Rerank = None,
+    depth: Depth = 100,
     run: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the hits as a TREC run.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write means and the value of each query.")] = None,
     seed: Annotated[int, typer.Option(help="Of the paired test and the interval.")] = 0,
@@ -51,11 +55,13 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
 ) -> None:
     """Measure a search on queries with known answers.
 
+    --rerank, like --hybrid, is for the first and not for the others: what it brings shows against the same without it.
+
     With --against, each measure comes with the difference, its 95% interval, the queries won, tied and lost, and a paired
     randomisation test.
     """
     with TerminalProgress(quiet=quiet) as progress:
-        from biencoder.cli.contenders import Bench
+        from biencoder.cli.contenders import Bench, Reranking
         from biencoder.data.collection import Collection
         from biencoder.evaluation import DEFAULT_MEASURES, compare, parse_measures
 
@@ -64,7 +70,7 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
         judged = Collection.read(collection)
         judged.queries(split)
         bench = Bench(collection, judged, split, names, running_options(precision, runtime, threads), progress)
-        found = bench.evaluate(what, hybrid=hybrid)
+        found = bench.evaluate(what, hybrid=hybrid, reranker=None if rerank is None else Reranking(rerank, depth))
         _save(found, run, out)
         others = [bench.evaluate(other) for other in against or ()]
         progress.phase("comparing")

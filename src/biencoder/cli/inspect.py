@@ -15,13 +15,13 @@ EXAMPLE = "biencoder inspect scifact.index --verify"
 
 def command(
     path: Annotated[
-        str, typer.Argument(metavar="PATH", help="A model, run, index, vectors or collection.", show_default=False)
+        str, typer.Argument(metavar="PATH", help="A model, reranker, run, index, vectors or collection.", show_default=False)
     ],
     *,
     verify: Annotated[bool, typer.Option("--verify", help="Check every byte against what was written.")] = False,
     json: Json = False,
 ) -> None:
-    """Say what a model, run, index, vectors or collection folder is, and with --verify whether it is whole."""
+    """Say what a model, reranker, run, index, vectors or collection folder is, and with --verify whether it is whole."""
     with TerminalProgress() as progress:
         from biencoder.cli.describe import describe
 
@@ -50,6 +50,8 @@ def _shown(key: str, value: Any) -> str:
         return size_of(value)
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, list) and isinstance(value[0], dict):  # stages, units: what they did stands in the JSON
+        return ", ".join(str(one.get("name", one)) for one in value)
     if isinstance(value, list):
         return ", ".join(map(str, value)) if len(value) <= 8 else f"{len(value):,} values, {value[0]} … {value[-1]}"
     return repr(value) if key == "prompt" else str(value)

@@ -12,6 +12,7 @@ from biencoder.errors import StorageError
 if TYPE_CHECKING:
     from biencoder.cli.options import RunningOptions
     from biencoder.search import Searcher
+    from biencoder.search.reranker import FirstStage, Reranker
     from biencoder.towers.bi_encoder import BiEncoder
 
 MEASURES = "measures.json"
@@ -49,6 +50,25 @@ def open_index(name: str, *, running: RunningOptions, progress: TerminalProgress
     progress.phase("making the model ready (the first time takes a while)")
     searcher.prepare(say=progress.say)
     return searcher
+
+
+def open_reranker(
+    name: str, searcher: FirstStage, *, depth: int, running: RunningOptions, progress: TerminalProgress
+) -> Reranker:
+    """Load a cross-encoder, and put it behind a first stage.
+
+    Rerankers are run by torch, in bfloat16 where the models are to be run in int8.
+
+    Raises:
+        ArgumentError: where the depth is below 1.
+        ModelError: where there is no such reranker.
+    """
+    progress.phase(f"loading {name}")
+    from biencoder.search.reranker import Reranker
+    from biencoder.towers.cross_encoder import CrossEncoder
+
+    precision = "fast" if running["precision"] == "int8" else running["precision"]
+    return Reranker(searcher, CrossEncoder.load(name, precision=precision), depth)
 
 
 def read_measures(run: Path) -> dict[str, Any]:

@@ -60,6 +60,10 @@ PassageSize = Annotated[
 PassageOverlap = Annotated[
     int | None, typer.Option("--overlap", metavar="WORDS", help="Words that neighbouring passages share; default a quarter.")
 ]
+Rerank = Annotated[
+    str | None, typer.Option(metavar="MODEL", help="Put the best hits in order anew by a cross-encoder; scores are its logits.")
+]
+Depth = Annotated[int, typer.Option(metavar="N", help="Hits that --rerank looks at; the hits asked for, where those are more.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Neither progress nor remarks.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

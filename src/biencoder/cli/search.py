@@ -12,24 +12,36 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from biencoder.cli.hits import hit_lines
-from biencoder.cli.opening import open_index
-from biencoder.cli.options import Json, Precision, PrecisionName, Runtime, RuntimeName, Threads, running_options
+from biencoder.cli.opening import open_index, open_reranker
+from biencoder.cli.options import (
+    Depth,
+    Json,
+    Precision,
+    PrecisionName,
+    Rerank,
+    Runtime,
+    RuntimeName,
+    Threads,
+    running_options,
+)
 from biencoder.cli.terminal import TerminalProgress, print_json
 from biencoder.errors import DataError
 from biencoder.records import Hit
 
 if TYPE_CHECKING:
-    from biencoder.search import Searcher
+    from biencoder.search import Reranker, Searcher
 
 EXAMPLE = 'biencoder search scifact.index "does aspirin lower cancer risk?" -k 5'
 
 
-def command(
+def command(  # noqa: PLR0913 - a command's options are its parameters
     index: Annotated[str, typer.Argument(metavar="INDEX", help="What biencoder index wrote.", show_default=False)],
     query: Annotated[str | None, typer.Argument(metavar="QUERY", help="Without it, queries are read line by line.")] = None,
     *,
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
     hybrid: Annotated[bool, typer.Option("--hybrid", help="Fuse with BM25 by reciprocal rank.")] = False,
+    rerank: Rerank = None,
+    depth: Depth = 100,
     precision: Precision = PrecisionName.FAST,
     runtime: Runtime = RuntimeName.AUTO,
     threads: Threads = None,
@@ -44,8 +56,12 @@ def command(
         from biencoder.search.queries import check_queries
 
         check_queries([] if query is None else [query], k=k)
-        searcher = open_index(index, running=running_options(precision, runtime, threads), progress=progress)
-    asked = _Asked(searcher, k, hybrid, json)
+        running = running_options(precision, runtime, threads)
+        searcher = open_index(index, running=running, progress=progress)
+        reranker = None
+        if rerank is not None:
+            reranker = open_reranker(rerank, searcher, depth=depth, running=running, progress=progress)
+    asked = _Asked(reranker or searcher, len(searcher), k, hybrid, json)
     if query is not None:
         asked.answer(query)
     elif sys.stdin.isatty():
@@ -59,7 +75,8 @@ def command(
 class _Asked:
     """How the queries are to be answered."""
 
-    searcher: Searcher
+    searcher: Searcher | Reranker
+    documents: int
     k: int
     hybrid: bool
     json: bool
@@ -82,8 +99,7 @@ class _Asked:
 def _converse(asked: _Asked) -> None:
     with suppress(ImportError):
         import readline  # noqa: F401 - gives the prompt its editing and history
-    count = len(asked.searcher)
-    print(f"{count:,} documents; an empty line or Ctrl-D ends", file=sys.stderr)
+    print(f"{asked.documents:,} documents; an empty line or Ctrl-D ends", file=sys.stderr)
     while True:
         try:
             query = input("search> ").strip()

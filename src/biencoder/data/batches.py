@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biencoder.errors import ArgumentError
+
+Item = TypeVar("Item", bound=Hashable)
 
 
 def length_sorted_batches(lengths: Sequence[int], *, token_budget: int) -> list[list[int]]:
@@ -77,13 +80,13 @@ class PairSampler:
             step += 1
 
 
-def distinct(texts: Sequence[str]) -> tuple[list[str], list[int]]:
-    """Each text once, in order of first appearance, and the place of every text among them.
+def distinct(texts: Sequence[Item]) -> tuple[list[Item], list[int]]:
+    """Each text, or pair of texts, once, in order of first appearance, and the place of every one among them.
 
     >>> distinct(["a", "b", "a"])
     (['a', 'b'], [0, 1, 0])
     """
-    places: dict[str, int] = {}
+    places: dict[Item, int] = {}
     positions = [places.setdefault(text, len(places)) for text in texts]
     return list(places), positions
 

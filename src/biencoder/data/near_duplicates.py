@@ -8,10 +8,12 @@ share one of those (prefix filtering: Bayardo, Ma and Srikant, Scaling up all pa
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,8 @@ Shingles = NDArray[np.uint64]
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, its bits spread evenly: 2**64 divided by the golden ratio
+_TOKENS = 2**16
+"""Tokens whose hashes are kept: most of a text's tokens are frequent ones."""
 
 
 def near_duplicates(texts: Sequence[str], *, threshold: float = 0.8, width: int = 5) -> list[tuple[int, int]]:
@@ -43,11 +47,45 @@ def near_duplicates(texts: Sequence[str], *, threshold: float = 0.8, width: int 
     """
     if not 0 < threshold <= 1:
         raise ArgumentError(f"threshold is {threshold}; it must be above 0 and at most 1")
-    if width < 1:
-        raise ArgumentError(f"width is {width}; it must be at least 1")
+    _check_width(width)
     sets = _shingle_sets(texts, width)
     pairs = [(i, j) for i, j in _candidates(sets, threshold) if _resemblance(sets[i], sets[j]) >= threshold]
     return sorted(pairs)
+
+
+def shingles(text: str, *, width: int = 5) -> Shingles:
+    """The shingles of a single text, to be held against those of others as they come (`resemble`).
+
+    A token's number is its hash here: 64 bits, the same in every process, so that texts need not be known together.
+
+    Args:
+        text: case and punctuation count, white space does not.
+        width: tokens in a shingle; a shorter text is one shingle, one without a token has none.
+
+    Returns:
+        Sorted, each once.
+
+    Raises:
+        ArgumentError: where ``width`` is below 1.
+
+    >>> len(shingles("one two three four five six")), len(shingles("one two")), len(shingles(" "))
+    (2, 1, 0)
+    """
+    _check_width(width)
+    return _hashed([_token_hash(token) for token in _TOKEN.findall(text)], width)
+
+
+def resemble(first: Shingles, second: Shingles, *, threshold: float) -> bool:
+    """Whether the shingles of two texts have a Jaccard index of at least ``threshold``.
+
+    >>> resemble(shingles("a b c d", width=1), shingles("a b c e", width=1), threshold=0.6)
+    True
+    >>> resemble(shingles(""), shingles(""), threshold=0.6)
+    False
+    """
+    if not len(first) or not len(second) or not _of_similar_size(len(first), len(second), threshold):
+        return False
+    return _resemblance(first, second) >= threshold
 
 
 def connected(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
@@ -64,6 +102,11 @@ def connected(count: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
         low, high = sorted(_root(parents, item) for item in pair)
         parents[high] = low
     return [_root(parents, item) for item in range(count)]
+
+
+def _check_width(width: int) -> None:
+    if width < 1:
+        raise ArgumentError(f"width is {width}; it must be at least 1")
 
 
 def _root(parents: list[int], item: int) -> int:
@@ -101,6 +144,11 @@ def _hashed(tokens: list[int], width: int) -> Shingles:
     return np.unique(shingles)
 
 
+@lru_cache(maxsize=_TOKENS)
+def _token_hash(token: str) -> int:
+    return int.from_bytes(hashlib.blake2b(token.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
 def _candidates(sets: Sequence[Shingles], threshold: float) -> set[tuple[int, int]]:
     """Pairs that may reach the threshold: of similar size, and with one of their rarest shingles in common.
 
@@ -113,10 +161,15 @@ def _candidates(sets: Sequence[Shingles], threshold: float) -> set[tuple[int, in
         size = len(shingles)
         for shingle in shingles[: size - math.ceil(threshold * size - 1e-9) + 1].tolist():
             for other in holders[shingle]:
-                if min(size, len(sets[other])) >= threshold * max(size, len(sets[other])) - 1e-9:
+                if _of_similar_size(size, len(sets[other]), threshold):
                     found.add((other, position))
             holders[shingle].append(position)
     return found
+
+
+def _of_similar_size(one: int, other: int, threshold: float) -> bool:
+    """Whether sets of these sizes can have a Jaccard index of the threshold: it is at most the ratio of the sizes."""
+    return min(one, other) >= threshold * max(one, other) - 1e-9
 
 
 def _resemblance(first: Shingles, second: Shingles) -> float:

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from collections.abc import Set as AbstractSet
 
 from biencoder.data.collection import Collection
 from biencoder.records import Judgement
 
 
-def sample(collection: Collection, split: str, *, queries: int, documents: int, seed: int) -> Collection:
+def sample(
+    collection: Collection,
+    split: str,
+    *,
+    queries: int,
+    documents: int,
+    seed: int,
+    wanted: AbstractSet[str] = frozenset(),
+) -> Collection:
     """Some queries of a split, all documents judged for them, and others at random.
 
     Measures over the sample are higher than over the whole, since it has fewer wrong documents, but rank models alike. Which
@@ -21,6 +30,7 @@ def sample(collection: Collection, split: str, *, queries: int, documents: int, 
         queries: at most so many.
         documents: so many in all, where the corpus has them; more only where more are judged.
         seed: of the draw.
+        wanted: ids of documents that come first among the others.
 
     Raises:
         DataError: where there is no such split.
@@ -39,7 +49,7 @@ def sample(collection: Collection, split: str, *, queries: int, documents: int, 
     others = heapq.nsmallest(
         max(0, documents - len(needed)),
         (document for document in collection.documents if document.id not in needed),
-        key=lambda document: _draw(seed, document.id),
+        key=lambda document: (document.id not in wanted, _draw(seed, document.id)),
     )
     drawn = {document.id for document in others} | needed
     judgements = [Judgement(query, document, grade) for query, judged in grades.items() for document, grade in judged.items()]

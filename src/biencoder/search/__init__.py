@@ -7,6 +7,7 @@ from biencoder.search.encoding import Encoded, encode
 from biencoder.search.fusion import reciprocal_rank_fusion
 from biencoder.search.keywords import KeywordOptions, KeywordSearcher
 from biencoder.search.model import Model
+from biencoder.search.reranker import Reranker
 from biencoder.search.searcher import Searcher
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "KeywordOptions",
     "KeywordSearcher",
     "Model",
+    "Reranker",
     "Searcher",
     "build_index",
     "encode",

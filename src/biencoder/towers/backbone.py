@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from biencoder.errors import BiencoderError, ModelError
+from biencoder.errors import ArgumentError, BiencoderError, ModelError
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 _FIRST_POSITION_BEHIND_PAD = {"roberta", "xlm-roberta", "camembert", "mpnet", "xlm-roberta-xl", "longformer"}
@@ -31,26 +32,45 @@ def load_backbone(folder: Path) -> PreTrainedModel:
     Raises:
         ModelError: where the weights are missing, damaged, pickled or incomplete, or the model wants code of its own.
     """
-    import torch
     from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding
 
-    if not any(folder.glob("*.safetensors")):
-        found = ", ".join(sorted(path.name for path in folder.glob("*.bin"))) or "no weights"
-        raise ModelError(f"{folder} has {found}; weights are read from safetensors only (convert them first)")
+    _check_safe(folder)
     with _explained(folder), quiet_transformers():
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         loader = AutoModelForTextEncoding if getattr(config, "is_encoder_decoder", False) else AutoModel
-        model, report = loader.from_pretrained(
-            folder,
-            dtype=torch.float32,  # transformers 5 would take the checkpoint's own
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            output_loading_info=True,
-        )
+        model, report = loader.from_pretrained(folder, output_loading_info=True, **_safely())
     _check_complete(folder, report)
     model.eval()
     return model  # type: ignore[no-any-return]
+
+
+def load_classifier(folder: Path, *, labels: int | None = None) -> tuple[PreTrainedModel, list[str]]:
+    """Load a backbone with a classification head in float32 from safetensors.
+
+    Args:
+        folder: a sequence-classification checkpoint, or a bare backbone.
+        labels: of the head; None takes what the configuration says.
+
+    Returns:
+        The model, and which weights of the head and the pooler the folder lacks: those were drawn from torch's random state.
+
+    Raises:
+        ModelError: as `load_backbone`.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    _check_safe(folder)
+    options = {} if labels is None else {"num_labels": labels}
+    with _explained(folder), quiet_transformers():
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            folder, output_loading_info=True, **options, **_safely()
+        )
+    inside = f"{model.base_model_prefix}."
+    lacking = {str(key) for key in report.pop("missing_keys", ())}
+    needed = {key for key in lacking if key.startswith(inside) and ".pooler." not in key}
+    _check_complete(folder, report | {"missing_keys": {key.removeprefix(inside) for key in needed}})
+    model.eval()
+    return model, sorted(lacking - needed)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
@@ -89,6 +109,19 @@ def longest_input(backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerFast,
     said = (positions, tokenizer.model_max_length if tokenizer_limit else None)
     limits = [int(limit) for limit in said if limit is not None and limit < _ABSURD_LENGTH]
     return min(limits, default=512)
+
+
+def move(module: nn.Module, *, to: str) -> None:
+    """Move a module to a device.
+
+    Raises:
+        ArgumentError: where there is no such device.
+    """
+    try:
+        module.to(to)
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).strip().splitlines() or ["unknown"])[0]
+        raise ArgumentError(f"device {to!r} cannot be used ({reason})") from error
 
 
 @contextmanager
@@ -135,6 +168,19 @@ def _explained(folder: Path) -> Iterator[None]:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         reason = lines[0].strip()
         raise ModelError(f"{folder} cannot be read as a model ({reason}); it may be damaged or incomplete") from error
+
+
+def _check_safe(folder: Path) -> None:
+    if not any(folder.glob("*.safetensors")):
+        found = ", ".join(sorted(path.name for path in folder.glob("*.bin"))) or "no weights"
+        raise ModelError(f"{folder} has {found}; weights are read from safetensors only (convert them first)")
+
+
+def _safely() -> dict[str, Any]:
+    """How weights are read: float32, which transformers 5 would leave to the checkpoint; no pickle, no code, no network."""
+    import torch
+
+    return {"dtype": torch.float32, "use_safetensors": True, "trust_remote_code": False, "local_files_only": True}
 
 
 def _check_complete(folder: Path, report: dict[str, Any]) -> None:

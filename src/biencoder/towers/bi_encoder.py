@@ -13,7 +13,9 @@ import torch
 from biencoder.errors import ArgumentError
 from biencoder.identity import Identity, fingerprint
 from biencoder.scoring import FloatArray
+from biencoder.towers.backbone import longest_input, move
 from biencoder.towers.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from biencoder.towers.pooling import Pooling
 from biencoder.towers.precision import Precision
 from biencoder.towers.runners import AUTO
 from biencoder.towers.runtime import Execution
@@ -70,6 +72,8 @@ class BiEncoder:
         self.similarity = similarity
         self._execution = Execution(Precision.of(precision), runtime=runtime, threads=threads)
         self.notes = notes
+        self.checkpoint_pooling: Pooling | None = None
+        """The checkpoint's own, where another one was asked for in its place."""
 
     @classmethod
     def load(  # noqa: PLR0913 - each stands in place of one thing that the checkpoint or the machine says
@@ -107,15 +111,24 @@ class BiEncoder:
         checkpoint = read_checkpoint(find_model(source), name=os.fspath(source))
         model = cls(checkpoint.query, checkpoint.document, similarity=checkpoint.similarity, notes=checkpoint.notes)
         model._execution = execution
-        model = model._adjusted(pooling, query_prompt, document_prompt, max_length)
+        model = model.adjusted(
+            pooling=pooling, query_prompt=query_prompt, document_prompt=document_prompt, max_length=max_length
+        )
         return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
-    def _adjusted(
-        self, pooling: str | None, query_prompt: str | None, document_prompt: str | None, max_length: int | None
+    def adjusted(
+        self,
+        *,
+        pooling: str | None = None,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
+        max_length: int | None = None,
     ) -> BiEncoder:
-        from biencoder.towers.backbone import longest_input
-        from biencoder.towers.pooling import Pooling
+        """A model over the same weights that is used otherwise; None leaves a thing as it is.
 
+        Raises:
+            ArgumentError: where an option cannot be used.
+        """
         if pooling is not None and pooling not in list(Pooling):
             raise ArgumentError(f"pooling {pooling!r} is unknown; choose one of {', '.join(Pooling)}")
         towers = []
@@ -130,7 +143,10 @@ class BiEncoder:
                 max_length=max_length or tower.settings.max_length,
             )
             towers.append(tower if settings == tower.settings else tower.twin(settings))
-        return self._with(*towers)
+        model = self._with(*towers)
+        if pooling is not None and model.checkpoint_pooling is None:
+            model.checkpoint_pooling = self.document_tower.settings.pooling
+        return model
 
     def separated(self) -> BiEncoder:
         """A model of the same vectors whose towers no longer share their weights, to be trained apart."""
@@ -144,6 +160,7 @@ class BiEncoder:
         """A model of other towers that is run alike."""
         model = BiEncoder(query, document, similarity=self.similarity, notes=self.notes)
         model._execution = Execution(self.precision, runtime=self.runtime, threads=self._execution.threads)
+        model.checkpoint_pooling = self.checkpoint_pooling
         return model
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -245,10 +262,6 @@ class BiEncoder:
         Raises:
             ArgumentError: where there is no such device.
         """
-        try:
-            self.query_tower.to(device)
-            self.document_tower.to(device)
-        except (RuntimeError, AssertionError) as error:
-            reason = (str(error).strip().splitlines() or ["unknown"])[0]
-            raise ArgumentError(f"device {device!r} cannot be used ({reason})") from error
+        for tower in (self.query_tower, self.document_tower):
+            move(tower, to=device)
         return self

@@ -22,6 +22,7 @@ from biencoder.towers.backbone import (
     os_errors_of_rust,
     quiet_transformers,
 )
+from biencoder.towers.cross_encoder_folder import OWN as RERANKER
 from biencoder.towers.families import Family, family_of
 from biencoder.towers.layout import Layout, Side, read_layout, read_object
 from biencoder.towers.pooling import Pooling
@@ -65,6 +66,8 @@ def read_checkpoint(folder: Path, *, name: str = "") -> Checkpoint:
     """
     if (folder / OWN).exists():
         return _read_own(folder)
+    if (folder / RERANKER).exists():
+        raise ModelError(f"{folder} is a reranker, which gives scores and no vectors; use it as --rerank {name or folder}")
     config = read_object(folder / "config.json", default={})
     family = family_of(name, folder.name, str(folder.parent.parent.name), str(config.get("_name_or_path", "")))
     if (folder / "modules.json").exists():

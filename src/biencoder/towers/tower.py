@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,42 +15,13 @@ from biencoder.data.batches import distinct, length_sorted_batches
 from biencoder.errors import ArgumentError, ModelError
 from biencoder.identity import fingerprint
 from biencoder.scoring import FloatArray
+from biencoder.towers.digests import architecture_of, tokenizer_digest, weights_digest
 from biencoder.towers.pooling import POOLERS, Pooling
 from biencoder.towers.precision import Precision
+from biencoder.towers.tokens import CHARACTERS_A_TOKEN, cutting_tokenizer, head
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
-
-_CHARACTERS_A_TOKEN = 32
-"""A text of more characters than this for each token that fits is tried by its head first: tokens are seldom so long, and
-where they are, the head gives too few of them and the whole text is tokenised after all."""
-
-_SHAPING_KEYS = (
-    "model_type",
-    "hidden_act",
-    "activation",
-    "num_attention_heads",
-    "n_heads",
-    "num_key_value_heads",
-    "layer_norm_eps",
-    "rms_norm_eps",
-    "norm_eps",
-    "position_embedding_type",
-    "rope_theta",
-    "rope_scaling",
-    "rope_parameters",
-    "layer_types",
-    "hidden_activation",
-    "feed_forward_proj",
-    "relative_attention_max_distance",
-    "pos_att_type",
-    "position_buckets",
-    "max_relative_positions",
-    "local_attention",
-    "global_attn_every_n_layers",
-    "sliding_window",
-)
-"""What a backbone's configuration says that its weights do not, and that changes its vectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +88,7 @@ class Tower(nn.Module):
         self.projection = projection
         self.tokenizer = tokenizer
         self.settings = settings
-        self._cutter = _cutting_tokenizer(tokenizer, settings.max_length)
+        self._cutter = cutting_tokenizer(tokenizer, settings.max_length)
         self._parameters_seen: list[nn.Parameter] | None = None
         self.train(backbone.training)  # a new module is in training mode, and would put its backbone there after encoding
 
@@ -149,7 +118,7 @@ class Tower(nn.Module):
         A text without any token (an empty one, where the tokenizer adds nothing) becomes a single padding token.
         """
         wholes = [self.settings.prompt + text for text in texts]
-        heads = [_head(whole, characters=_CHARACTERS_A_TOKEN * self.settings.max_length) for whole in wholes]
+        heads = [head(whole, characters=CHARACTERS_A_TOKEN * self.settings.max_length) for whole in wholes]
         rows = self._token_ids(heads)
         short = [at for at, row in enumerate(rows) if len(row) < self.settings.max_length and heads[at] != wholes[at]]
         for at, row in zip(short, self._token_ids([wholes[at] for at in short]), strict=True):
@@ -159,7 +128,7 @@ class Tower(nn.Module):
     def tokenise_one(self, text: str) -> list[int]:
         """Token ids of a single text, as `tokenise` gives them, without the machinery of a batch."""
         whole = self.settings.prompt + text
-        if len(whole) > _CHARACTERS_A_TOKEN * self.settings.max_length:
+        if len(whole) > CHARACTERS_A_TOKEN * self.settings.max_length:
             return self.tokenise([text])[0]
         try:
             return self._cutter.encode(whole).ids or [self._pad]
@@ -249,7 +218,7 @@ class Tower(nn.Module):
         return fingerprint(
             {
                 **self._graph_parts(),
-                "tokenizer": hashlib.sha256(_plain_tokenizer(self.tokenizer).encode()).hexdigest(),
+                "tokenizer": tokenizer_digest(self.tokenizer),
                 "settings": asdict(self.settings),
             }
         )
@@ -259,10 +228,9 @@ class Tower(nn.Module):
         return fingerprint({**self._graph_parts(), "pooling": self.settings.pooling, "normalise": self.settings.normalise})
 
     def _graph_parts(self) -> dict[str, Any]:
-        config = self.backbone.config.to_dict()
         return {
             "weights": self._weights_digest(),
-            "architecture": {key: config[key] for key in _SHAPING_KEYS if config.get(key) is not None},
+            "architecture": architecture_of(self.backbone.config),
             "activation": self.projection.activation_name if self.projection is not None else None,
             "dimension": self.dimension,
         }
@@ -274,14 +242,8 @@ class Tower(nn.Module):
         return tuple((weights.data_ptr(), _changes(weights)) for weights in self._parameters_seen)
 
     def _weights_digest(self) -> str:
-        """SHA-256 over names, shapes and float32 values; the backbone's own pooler is left out, since nothing reads it."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.state_dict().items()):
-            if name.startswith("backbone.pooler.") or not tensor.is_floating_point():
-                continue
-            digest.update(json.dumps([name, list(tensor.shape)]).encode())
-            digest.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy()).data)
-        return digest.hexdigest()
+        """The backbone's own pooler is left out, since nothing reads it."""
+        return weights_digest(item for item in self.state_dict().items() if not item[0].startswith("backbone.pooler."))
 
 
 def _changes(weights: Tensor) -> int:
@@ -300,32 +262,3 @@ def check_texts(texts: Sequence[str]) -> None:
     for number, text in enumerate(texts, start=1):
         if not isinstance(text, str):
             raise ArgumentError(f"text {number} of {len(texts)} is a {type(text).__name__}; a string was expected")
-
-
-def _head(text: str, *, characters: int) -> str:
-    """The text, or its first words where it is very long; cut at a space, which no token spans.
-
-    Other white space will not do: tokenizers drop some of it (a form feed), and what stood on both sides is one word.
-    """
-    if len(text) <= characters:
-        return text
-    return text[:characters].rpartition(" ")[0].rstrip(" ") or text
-
-
-def _plain_tokenizer(tokenizer: PreTrainedTokenizerFast) -> str:
-    """The tokenizer as JSON without truncation and padding, which callers switch and which must not change its identity."""
-    body: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
-    body["truncation"] = body["padding"] = None
-    return json.dumps(body, sort_keys=True, ensure_ascii=False)
-
-
-def _cutting_tokenizer(tokenizer: PreTrainedTokenizerFast, max_length: int) -> Any:
-    """A copy of the tokenizer that cuts to ``max_length`` and never pads: set once, so that threads cannot race."""
-    from tokenizers import Tokenizer
-
-    cutter = Tokenizer.from_str(_plain_tokenizer(tokenizer))
-    room = cutter.num_special_tokens_to_add(is_pair=False)
-    if max_length <= room:
-        raise ArgumentError(f"max_length is {max_length}; it must leave room beside the {room} special tokens")
-    cutter.enable_truncation(max_length)
-    return cutter

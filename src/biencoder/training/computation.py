@@ -6,7 +6,7 @@ import copy
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -137,6 +137,25 @@ def choose_way(query: Tower, document: Tower, texts: Sequence[str], options: Tra
         if seconds * _WORTH < least:
             best, least = way, seconds
     return best
+
+
+def tokens_per_second(tower: Tower, texts: Sequence[str], options: TrainingOptions) -> float:
+    """Tokens a second of forward and backward passes, in the way that training would choose.
+
+    Args:
+        tower: of the documents.
+        texts: some that are like those to be trained on.
+        options: of the training.
+    """
+    at_length = (
+        tower if options.document_length is None else tower.twin(replace(tower.settings, max_length=options.document_length))
+    )
+    way = choose_way(at_length, at_length, texts, options)
+    rows = sorted(at_length.tokenise(list(texts)), key=len)
+    batches = length_sorted_batches([len(row) for row in rows], token_budget=options.token_budget)
+    middle = [rows[number] for number in batches[len(batches) // 2]]
+    seconds = _seconds(Computation(at_length, at_length, way), *at_length.collate(middle))
+    return sum(len(row) for row in middle) / seconds
 
 
 def _open_ways(query: Tower, document: Tower, options: TrainingOptions) -> list[Way]:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from biencoder.data.collection import Collection
-from biencoder.errors import ArgumentError, DataError, LockedError, StorageError
-from biencoder.pipeline import FitOptions, fit, read_run
+from biencoder.errors import ArgumentError, DataError, DivergedError, LockedError, StorageError
+from biencoder.pipeline import CURRICULUM, FitOptions, fit, read_run, units
 from biencoder.records import Judgement
 from biencoder.storage.folder import locked
 from biencoder.storage.manifest import verify
@@ -20,7 +21,18 @@ from tests.training.tasks import Interrupting, mrr, weights
 
 def options(training: dict[str, Any] | None = None, **changes: Any) -> FitOptions:
     chosen = {"batch_size": 16, "learning_rate": 1e-3, "precision": "exact", "epochs": 4, "checkpoint_seconds": 0}
-    return FitOptions.model_validate({"training": chosen | (training or {})} | changes)
+    plain = {"stages": [{"name": "in-batch"}], "budget": None, "teacher": "none", "interpolate": []}
+    return FitOptions.model_validate({"training": chosen | (training or {})} | plain | changes)
+
+
+FIRST = "units/01-in-batch"
+
+
+def untimed(story: dict[str, Any]) -> dict[str, Any]:
+    """The story without what depends on the clock."""
+    units = [{**unit, "seconds": 0, "pairs_per_second": 0} for unit in story["units"]]
+    teacher = {**story["teacher"], "seconds": 0, "lists_per_second": 0}
+    return {**story, "units": units, "teacher": teacher, "minutes": 0}
 
 
 def measures(folder: Path) -> dict[str, Any]:
@@ -49,16 +61,19 @@ def test_fit_learns_and_keeps(tiny_model: BiEncoder, tiny_collection: Collection
     assert mrr(tiny_collection, "test")(model) > before + 0.03
     found = measures(tmp_path / "run")
     assert (found["kept"], found["held_out"], found["pairs"], found["dev_queries"]) == (True, False, 120, 30)
-    assert list(found["dev"]) == ["0", "14", "28"]
-    assert found["dev"][str(found["chosen_step"])] == max(found["dev"].values()) > found["dev"]["0"]
-    assert len(found["losses"]) == 28
-    kept = f"the stage is kept: nDCG@10 on dev {found['dev']['0']:.4f} → {found['dev'][str(found['chosen_step'])]:.4f}"
-    assert notes.said[-1] == f"{kept} (step {found['chosen_step']})"
-    assert notes.said[0] == f"nDCG@10 on dev: {found['dev']['0']:.4f}"
+    (unit,) = found["units"]
+    assert list(unit["dev"]) == ["0", "14", "28"]
+    assert unit["dev"][str(unit["chosen_step"])] == max(unit["dev"].values()) == found["after"] > found["before"]
+    assert (len(unit["losses"]), unit["negatives"], unit["loss"], unit["kept"]) == (28, "in-batch", "info_nce", True)
+    told = f"nDCG@10 on dev {found['before']:.4f} → {found['after']:.4f} (+{found['after'] - found['before']:.4f}, p = "
+    assert any(note.startswith(f"in-batch is kept: {told}") for note in notes.said)
+    assert any(note.startswith("warning: only in-batch negatives were used") for note in notes.said)
+    assert found["warnings"][-1].startswith("only in-batch negatives were used")
+    assert f"nDCG@10 on dev: {found['before']:.4f}" in notes.said
     saved = BiEncoder.load(tmp_path / "run")
     assert saved.identity == model.identity
     assert weights(saved) == weights(model)
-    lines = [json.loads(line) for line in (tmp_path / "run" / "examples.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "run" / FIRST / "examples.jsonl").read_text().splitlines()]
     examples = tiny_collection.examples("train")
     assert [(line["query"], line["positive"]) for line in lines] == [(one.query, one.positive) for one in examples]
     assert {line["known_positives"] for line in lines} == {1}
@@ -90,19 +105,18 @@ def test_an_interrupted_run_resumes(
                 progress=Interrupting(stop),
             )
         assert not (tmp_path / "run" / "model").exists()
-        verify(tmp_path / "run" / "training")
+        verify(tmp_path / "run" / FIRST / "training")
     model = fit(BiEncoder.load(tiny_model_folder), tiny_collection, out=tmp_path / "run", options=chosen)
     assert model.shared is not separate
     assert weights(model) == weights(whole)
-    for name in ("dev", "losses", "chosen_step"):
-        assert measures(tmp_path / "run")[name] == measures(tmp_path / "whole")[name]
-    for name in ("run.json", "examples.jsonl", "model/biencoder.json"):
+    assert untimed(measures(tmp_path / "run")) == untimed(measures(tmp_path / "whole"))
+    for name in ("run.json", f"{FIRST}/examples.jsonl", "model/biencoder.json"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 class InterruptingAtTheEnd(Interrupting):
     def say(self, message: str) -> None:
-        if message.startswith("the stage is "):
+        if message.startswith("in-batch is "):
             raise KeyboardInterrupt
 
 
@@ -142,9 +156,12 @@ def test_a_harmful_stage_is_rolled_back(tiny_model: BiEncoder, tiny_collection: 
         progress=notes,
     )
     found = measures(tmp_path / "run")
-    assert (found["kept"], found["chosen_step"]) == (False, 0)
-    expected = f"the stage is rolled back: dev nDCG@10 never exceeded the {found['dev']['0']:.4f} that the model came with"
-    assert notes.said[-1] == expected
+    (unit,) = found["units"]
+    assert (found["kept"], unit["kept"], unit["chosen_step"], unit["p_value"]) == (False, False, 0, None)
+    best = max(score for step, score in unit["dev"].items() if step != "0")
+    expected = f"in-batch is rolled back: nDCG@10 on dev was {best:.4f} at best, and {found['before']:.4f} before"
+    assert expected in notes.said
+    assert unit["remarks"][-1] == expected.partition(": ")[2]
     assert weights(model) == before
     assert BiEncoder.load(tmp_path / "run").identity == model.identity == identity
 
@@ -167,7 +184,7 @@ def test_dev_is_held_out_by_document(tiny_model: BiEncoder, tiny_collection: Col
     assert found["pairs"] + found["dev_queries"] == 120
     assert 12 <= found["dev_queries"] <= 36
     assert notes.said[0] == f"no dev split: {found['dev_queries']} queries of train are held out, by document"
-    lines = [json.loads(line) for line in (tmp_path / "run" / "examples.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "run" / FIRST / "examples.jsonl").read_text().splitlines()]
     trained = {line["positive"] for line in lines}
     held = {example.positive for example in collection.examples("train")} - trained
     assert len(held) * 3 == found["dev_queries"]  # every document has three queries, all on the same side
@@ -251,6 +268,141 @@ def test_read_run(tiny_model: BiEncoder, tiny_collection: Collection, tmp_path: 
     fit(tiny_model, tiny_collection, out=tmp_path / "run", options=options({"epochs": 0.2}))
     found = read_run(tmp_path / "run")
     assert found["options"] == options({"epochs": 0.2}).model_dump(mode="json")
-    assert (found["kind"], found["version"], found["examples"]["pairs"]) == ("run", 1, 120)
+    assert (found["kind"], found["version"], found["examples"]["pairs"]) == ("run", 2, 120)
     with pytest.raises(StorageError, match=r"is this a run folder\?$"):
         read_run(tmp_path)
+
+
+def progressive(**changes: Any) -> FitOptions:
+    """The whole curriculum, teacher included, in a few seconds; epochs so that a teacher learns to rank."""
+    stages = [stage.model_dump(exclude_none=True) for stage in CURRICULUM]
+    for stage in stages:
+        stage["training"] = {name: value for name, value in stage["training"].items() if value is not None}
+        stage["mining"] = {name: value for name, value in stage["mining"].items() if value is not None}
+    reranker = {"learning_rate": 3e-3, "epochs": 12, "batch_size": 16, "checkpoint_seconds": 0}
+    usual = {"stages": stages, "teacher": "auto", "interpolate": [0.5], "reranker": reranker, "matryoshka": True}
+    return options({"epochs": 2}, **(usual | changes))
+
+
+def test_the_whole_curriculum(tiny_model: BiEncoder, tiny_collection: Collection, tmp_path: Path) -> None:
+    before = mrr(tiny_collection, "test")(tiny_model)
+    notes = Interrupting(-1)
+    model = fit(tiny_model, tiny_collection, out=tmp_path / "run", options=progressive(), progress=notes)
+    assert mrr(tiny_collection, "test")(model) > before + 0.02
+    found = measures(tmp_path / "run")
+    assert [unit["name"] for unit in found["units"]][:3] == ["in-batch", "bm25", "mined-1"]
+    assert [unit["negatives"] for unit in found["units"]][:3] == ["in-batch", "bm25", "mined"]
+    scores = [unit["after"] for unit in found["units"]]
+    assert scores == sorted(scores)  # the gate lets nothing worse through
+    assert found["after"] >= scores[-1] > found["before"]
+    for unit in found["units"]:
+        assert unit["kept"] is (unit["after"] > unit["before"])
+        assert (unit["p_value"] is not None) is unit["kept"]
+    assert found["teacher"]["trained"] is True
+    assert found["teacher"]["lists"] == 120
+    assert set(found["reranker"]) == {"model", "reranked"}
+    assert found["interpolation"].keys() == {"1.0", "0.5"}
+    assert found["after"] == max(found["interpolation"].values())
+    mined = [json.loads(line) for line in (tmp_path / "run/units/02-bm25/examples.jsonl").read_text().splitlines()]
+    assert len(mined) == 120
+    assert {line["source"] for line in mined} == {"bm25"}
+    assert all(line["positive"] not in line["negatives"] for line in mined)
+    assert not list((tmp_path / "run").glob("units/*/training"))
+    assert not (tmp_path / "run/vectors").exists()
+    assert any(note.startswith("plan, about ") for note in notes.said)
+
+
+class InterruptingLater(Interrupting):
+    """Ctrl-C at the nth thing that is told of."""
+
+    def __init__(self, call: int) -> None:
+        super().__init__(-1)
+        self.left = call
+
+    def __call__(self, stage: str, done: int, total: int, facts: str = "") -> None:  # noqa: ARG002
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+def test_the_whole_curriculum_resumes(tiny_model_folder: Path, tiny_collection: Collection, tmp_path: Path) -> None:
+    whole = fit(BiEncoder.load(tiny_model_folder), tiny_collection, out=tmp_path / "whole", options=progressive())
+    interrupted = 0
+    for call in (2, 9, 17, 25, 33, 12, 21, 28):
+        try:
+            fit(
+                BiEncoder.load(tiny_model_folder),
+                tiny_collection,
+                out=tmp_path / "run",
+                options=progressive(),
+                progress=InterruptingLater(call),
+            )
+        except KeyboardInterrupt:
+            interrupted += 1
+    assert interrupted >= 4
+    model = fit(BiEncoder.load(tiny_model_folder), tiny_collection, out=tmp_path / "run", options=progressive())
+    assert weights(model) == weights(whole)
+    assert untimed(measures(tmp_path / "run")) == untimed(measures(tmp_path / "whole"))
+
+
+def test_a_stage_with_a_learning_rate_beyond_reason_is_rolled_back_and_the_next_goes_on(
+    tiny_model: BiEncoder, tiny_collection: Collection, tmp_path: Path
+) -> None:
+    stages = [
+        {"name": "absurd", "training": {"learning_rate": 1.0, "epochs": 2}},
+        {"name": "sane", "training": {"learning_rate": 1e-3}},
+    ]
+    notes = Interrupting(-1)
+    fit(tiny_model, tiny_collection, out=tmp_path / "run", options=options(stages=stages), progress=notes)
+    absurd, sane = measures(tmp_path / "run")["units"]
+    assert (absurd["kept"], sane["kept"]) == (False, True)
+    assert absurd["after"] == absurd["before"] == sane["before"] < sane["after"]
+    assert any(note.startswith("absurd is rolled back: ") for note in notes.said)
+
+
+def test_a_loss_that_is_no_number_is_rolled_back(
+    tiny_model: BiEncoder, tiny_collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def diverge(*_: object, **__: object) -> None:
+        raise DivergedError("the loss is nan at step 3")
+
+    before = weights(tiny_model)
+    monkeypatch.setattr(units, "train", diverge)
+    fit(tiny_model, tiny_collection, out=tmp_path / "run", options=options())
+    found = measures(tmp_path / "run")
+    assert (found["kept"], found["units"][0]["remarks"]) == (False, ["the loss is nan at step 3"])
+    assert weights(tiny_model) == before
+
+
+def test_documents_alone(tiny_model: BiEncoder, tiny_collection: Collection, tmp_path: Path) -> None:
+    notes = Interrupting(-1)
+    collection = Collection(documents=list(tiny_collection.documents))
+    fit(tiny_model, collection, out=tmp_path / "run", options=options({"epochs": 1}), progress=notes)
+    found = measures(tmp_path / "run")
+    assert (found["made_up"], found["held_out"]) == (True, True)
+    assert notes.said[0].startswith("no queries: 60 are made from the documents, each a title or a crop.")
+    line = json.loads((tmp_path / "run" / FIRST / "examples.jsonl").read_text().splitlines()[0])
+    assert line["query"] not in line["positive"].split("\n")[0][: len(line["query"])]
+
+
+def test_a_second_round_is_left_out_where_the_first_did_not_help(
+    tiny_model: BiEncoder, tiny_collection: Collection, tmp_path: Path
+) -> None:
+    stages = [{"name": "mined", "negatives": "mined", "rounds": 3, "training": {"learning_rate": 1.0}}]
+    notes = Interrupting(-1)
+    fit(tiny_model, tiny_collection, out=tmp_path / "run", options=options(stages=stages), progress=notes)
+    assert [unit["name"] for unit in measures(tmp_path / "run")["units"]] == ["mined-1"]
+    assert "mined-2 is left out: the round before it did not help" in notes.said
+
+
+def test_interpolated_weights_are_between(tiny_model_folder: Path, tiny_collection: Collection, tmp_path: Path) -> None:
+    start = BiEncoder.load(tiny_model_folder)
+    before = {name: weight.clone() for name, weight in start.document_tower.named_parameters()}
+    alone = fit(BiEncoder.load(tiny_model_folder), tiny_collection, out=tmp_path / "alone", options=options({"epochs": 1}))
+    after = dict(alone.document_tower.named_parameters())
+    chosen = options({"epochs": 1}, interpolate=[0.5])
+    mixed = fit(BiEncoder.load(tiny_model_folder), tiny_collection, out=tmp_path / "mixed", options=chosen)
+    scores = measures(tmp_path / "mixed")["interpolation"]
+    share = 0.5 if scores["0.5"] > scores["1.0"] else 1.0
+    for name, weight in mixed.document_tower.named_parameters():
+        torch.testing.assert_close(weight, before[name] + share * (after[name] - before[name]))

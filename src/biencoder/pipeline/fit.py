@@ -1,0 +1,283 @@
+"""`fit`: from a collection to a trained model in one call, with a gate behind every stage."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from biencoder.data.collection import Collection
+from biencoder.data.sampling import sample
+from biencoder.evaluation import parse_measure
+from biencoder.pipeline import guards
+from biencoder.pipeline.gate import Gate, told
+from biencoder.pipeline.options import FitOptions
+from biencoder.pipeline.plan import Plan, make_plan, measure_speeds
+from biencoder.pipeline.story import PLAN, read_json
+from biencoder.pipeline.task import Task, dev_sample, read_task
+from biencoder.pipeline.teacher import Teaching
+from biencoder.pipeline.units import Bench, UnitResult, run_unit, towers_of
+from biencoder.progress import Progress
+from biencoder.run_folder import MEASURES, claim, write_json
+from biencoder.storage.folder import explain_os_errors, locked
+from biencoder.towers.bi_encoder import BiEncoder
+from biencoder.training.state import digest_of, put_weights, weights_of
+
+_LOOKED_AT = 500
+"""Documents that guards look at."""
+
+
+def fit(
+    model: BiEncoder,
+    collection: Collection,
+    *,
+    out: str | os.PathLike[str],
+    options: FitOptions | None = None,
+    progress: Progress | None = None,
+) -> BiEncoder:
+    """Take a model through the curriculum on a collection's own judgements.
+
+    Stage by stage: in-batch negatives, BM25's, the model's own, and what a cross-encoder thinks of those. Behind each the dev
+    split decides: a stage is kept if and only if its mean exceeds the best so far, so that the model returned is never worse on
+    dev than the one that was given. The run folder tells the whole story (`biencoder.pipeline.story`). The same call over the
+    same folder goes on where an interrupted one stopped, and over a finished one returns its model.
+
+    Args:
+        model: where training starts; it is changed in place.
+        collection: its ``train`` split is trained on, its ``dev`` split decides; where it has none, one is held out; where it
+            has no queries at all, they are made from the documents.
+        out: the run folder.
+        options: everything else.
+        progress: is told what goes on.
+
+    Returns:
+        The model with the weights that were best on dev, those it was given included.
+
+    Raises:
+        DataError: where there is nothing to train on.
+        ArgumentError: where an option cannot be used, or ``out`` holds another run.
+        StorageError: where the folder cannot be written.
+    """
+    resolved, told_to = options or FitOptions(), progress or Progress()
+    resolved = resolved.model_copy(update={"measure": parse_measure(resolved.measure).name})
+    if resolved.separate and model.shared:
+        model = model.separated()
+    folder = Path(out).absolute()
+    with explain_os_errors(folder), locked(folder):
+        task = read_task(collection, resolved, told_to)
+        claim(folder, _configuration(model, task, resolved))
+        if (folder / "model").is_dir():
+            told_to.say(f"{folder} is finished: its model is taken as it is")
+            return BiEncoder.load(folder / "model", precision=model.precision, runtime=model.runtime)
+        _Fit(model, task, resolved, folder, told_to).run()
+    return model
+
+
+def _configuration(model: BiEncoder, task: Task, options: FitOptions) -> dict[str, Any]:
+    identity = model.identity
+    return {
+        "kind": "run",
+        "version": 2,
+        "options": options.model_dump(mode="json"),
+        "start": {"document": identity.document, "query": identity.query, "shared": model.shared},
+        "examples": {"pairs": len(task.examples), "sha256": digest_of(task.examples)},
+    }
+
+
+class _Fit:
+    """One run under way."""
+
+    def __init__(self, model: BiEncoder, task: Task, options: FitOptions, folder: Path, progress: Progress) -> None:
+        self.model = model
+        self.task = task
+        self.options = options
+        self.folder = folder
+        self.progress = progress
+        self.start = weights_of(towers_of(model))
+        self.remarks: list[str] = []
+
+    def run(self) -> None:
+        """From the plan to the chosen model."""
+        plan = self.plan()
+        for line in plan.lines():
+            self.progress.say(line)
+        dev = dev_sample(self.task, self.options, documents=plan.dev_documents)
+        self.gate = Gate(
+            dev,
+            split=self.options.dev_split,
+            measure=self.options.measure,
+            folder=self.folder / "dev",
+            precision=self.options.training.precision,
+            progress=self.progress,
+        )
+        mining = self.mining_collection(plan)
+        self.teaching = Teaching(mining, plan, self.gate, self.options, self.folder / "teacher", self.progress)
+        before = self.gate.evaluate(self.model)
+        self.look_before()
+        units = self.units(plan, mining)
+        chosen = self.interpolate(units)
+        after = self.gate.evaluate(self.model)
+        self.look_after(units)
+        comparison = self.gate.compare(after, before)
+        self.progress.say(f"{self.options.measure} on dev, start and end: {told(comparison)}")
+        gap = self.behind_the_reranker()
+        self.write_story(units, comparison.as_dict(), chosen, gap, plan)
+        self.model.save(self.folder / "model")  # with it, the run is finished
+        for name in ("vectors", ".vectors.partial"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+        if not self.options.keep_models:
+            for path in (self.folder / "units").glob("*/model"):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def plan(self) -> Plan:
+        """The plan that an earlier call has made, or one made now."""
+        found = read_json(self.folder / PLAN)
+        if found is not None:
+            return Plan.of(found)
+        self.progress.say("measuring how fast this machine trains")
+        plan = make_plan(
+            self.options,
+            measure_speeds(self.model, self.task.examples, self.options),
+            pairs=len(self.task.examples),
+            queries=len({example.query for example in self.task.examples}),
+            dev_queries=min(self.options.dev_queries, len(self.task.collection.queries(self.options.dev_split))),
+            documents=len(self.task.collection.documents),
+            teacher_given=self.options.teacher not in {"auto", "none"},
+        )
+        write_json(self.folder / PLAN, plan.as_dict())
+        return plan
+
+    def units(self, plan: Plan, mining: Collection) -> list[UnitResult]:
+        """All units in order; a stage's next round is left out where the round before did not help."""
+        bench = Bench(
+            folder=self.folder,
+            mining=mining,
+            examples=self.task.examples,
+            gate=self.gate,
+            options=self.options,
+            dimension=self.model.dimension,
+            progress=self.progress,
+            teacher=self.teaching.teacher,
+        )
+        done: list[UnitResult] = []
+        given_up: set[int] = set()
+        for number, unit in enumerate(plan.units, start=1):
+            if unit.stage in given_up:
+                self.progress.say(f"{unit.name} is left out: the round before it did not help")
+                continue
+            epochs = unit.epochs * self.pace(plan, number, done)
+            done.append(run_unit(bench, unit, number=number, model=self.model, epochs=round(epochs, 4)))
+            if not done[-1].kept:
+                given_up.add(unit.stage)
+        return done
+
+    def pace(self, plan: Plan, number: int, done: list[UnitResult]) -> float:
+        """Share of the planned epochs that time still allows, where the units before took longer than planned."""
+        if self.options.budget is None:
+            return 1.0
+        spent = (sum(result.seconds for result in done) + self.teaching.seconds) / 60
+        planned = sum(unit.minutes for unit in plan.units[: number - 1]) + (
+            plan.teacher_minutes if self.teaching.seconds else 0
+        )
+        ahead = sum(unit.minutes for unit in plan.units[number - 1 :])
+        late = spent - planned - max(0.0, self.options.budget - plan.minutes)
+        return 1.0 if late <= 0 else max(0.1, 1 - late / max(ahead, 1e-9))
+
+    def mining_collection(self, plan: Plan) -> Collection:
+        """What negatives are looked for in."""
+        if plan.mining_documents is None:
+            return self.task.collection
+        split = self.options.train_split
+        count = len(self.task.collection.queries(split))
+        self.progress.say(f"negatives are looked for among {plan.mining_documents:,} documents: there is no time for all")
+        return sample(
+            self.task.collection, split, queries=count, documents=plan.mining_documents, seed=self.options.training.seed
+        )
+
+    def interpolate(self, units: list[UnitResult]) -> dict[str, float]:
+        """Try weights between the start's and the trained ones, and take the best on dev."""
+        scores = {"1.0": self.gate.evaluate(self.model).measures[self.options.measure]}
+        if not any(unit.kept for unit in units):
+            return scores
+        trained = weights_of(towers_of(self.model))
+        best, most = trained, scores["1.0"]
+        for share in self.options.interpolate:
+            mixed = {name: self.start[name].lerp(weights, share) for name, weights in trained.items()}
+            put_weights(towers_of(self.model), mixed)
+            score = scores[str(share)] = self.gate.score(self.model)
+            if score > most:
+                best, most = mixed, score
+                self.progress.say(f"weights of {share:.0%} trained and {1 - share:.0%} start are better, and kept")
+        put_weights(towers_of(self.model), best)
+        return scores
+
+    def look_before(self) -> None:
+        """The guards that need no training."""
+        texts = [document.content for document in islice(self.task.collection.documents, _LOOKED_AT)]
+        self.cosine = guards.mean_cosine(self.model, texts)
+        self.warn(
+            *guards.leaked_queries(self.task.collection, self.options),
+            *guards.check_separation(self.model, self.task.examples),
+            *guards.check_pooling(self.model, self.gate),
+            *guards.check_truncation(self.model, self.gate, texts),
+        )
+
+    def look_after(self, units: list[UnitResult]) -> None:
+        """The guards that look at what was trained."""
+        texts = [document.content for document in islice(self.task.collection.documents, _LOOKED_AT)]
+        self.warn(
+            *guards.check_negatives([unit.negatives for unit in units if unit.steps]),
+            *guards.check_collapse(guards.mean_cosine(self.model, texts), before=self.cosine),
+        )
+
+    def warn(self, *found: str) -> None:
+        """Say and keep what guards found."""
+        for remark in found:
+            self.progress.say(f"warning: {remark}")
+        self.remarks += found
+
+    def behind_the_reranker(self) -> dict[str, float] | None:
+        """How far the towers stay behind the cross-encoder that reranks their own results."""
+        found = self.teaching.reranked(self.model)
+        if found is None:
+            return None
+        own, reranked = found
+        said = f"{self.options.measure} on dev of this model {own:.4f}, reranked {reranked:.4f}"
+        if reranked > own:
+            self.progress.say(f"{said}: what a cross-encoder sees and two towers cannot; search --rerank brings it")
+        else:
+            self.progress.say(f"{said}: the cross-encoder has nothing to add")
+        return {"model": own, "reranked": reranked}
+
+    def write_story(
+        self,
+        units: list[UnitResult],
+        comparison: dict[str, Any],
+        interpolation: dict[str, float],
+        gap: dict[str, float] | None,
+        plan: Plan,
+    ) -> None:
+        """`measures.json`: everything that was measured, in one file."""
+        story = {
+            "measure": self.options.measure,
+            "before": comparison["mean_b"],
+            "after": comparison["mean_a"],
+            "kept": comparison["mean_a"] > comparison["mean_b"],
+            "comparison": comparison,
+            "dev_queries": len(self.gate.dev.queries(self.options.dev_split)),
+            "dev_documents": len(self.gate.dev.documents),
+            "held_out": self.task.held_out,
+            "made_up": self.task.made_up,
+            "pairs": len(self.task.examples),
+            "units": [asdict(unit) for unit in units],
+            "left_out": list(plan.left_out),
+            "interpolation": interpolation,
+            "teacher": self.teaching.facts,
+            "reranker": gap,
+            "warnings": self.remarks,
+            "minutes": round((sum(unit.seconds for unit in units) + self.teaching.seconds) / 60, 1),
+        }
+        write_json(self.folder / MEASURES, story)

@@ -1,0 +1,73 @@
+"""The gate behind every stage: the dev split decides, and says how sure that is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from biencoder.data.collection import Collection
+from biencoder.errors import DataError
+from biencoder.evaluation import Evaluation, compare, evaluate
+from biencoder.evaluation.comparison import Comparison
+from biencoder.identity import short
+from biencoder.progress import Progress
+from biencoder.search.searcher import Searcher
+from biencoder.towers.bi_encoder import BiEncoder
+
+
+class Gate:
+    """Dev evaluations, each taken once for a model's weights and kept in a folder.
+
+    Args:
+        dev: queries, judgements and documents of the sample.
+        split: its name.
+        measure: decides.
+        folder: where evaluations are kept, as `Evaluation.write` writes them.
+        precision: the models are run in.
+        progress: is told the scores.
+    """
+
+    def __init__(self, dev: Collection, *, split: str, measure: str, folder: Path, precision: str, progress: Progress) -> None:
+        self.dev = dev
+        self.split = split
+        self.measure = measure
+        self._folder = folder
+        self._precision = precision
+        self._progress = progress
+
+    def evaluate(self, model: BiEncoder) -> Evaluation:
+        """Per-query values of a model on dev."""
+        identity = model.identity
+        path = self._folder / f"{short(identity.document)}-{short(identity.query)}.json"
+        if path.exists():
+            try:
+                return Evaluation.read(path)
+            except DataError:
+                path.unlink()  # damaged: it is taken again
+        with model.run_by("torch", precision=self._precision):
+            searcher = Searcher.in_memory(model, self.dev.documents, progress=self._progress)
+            found = evaluate(searcher, self.dev, split=self.split, measures=[self.measure])
+        self._progress.say(f"{self.measure} on {self.split}: {found.measures[self.measure]:.4f}")
+        found.write(path)
+        return found
+
+    def score(self, model: BiEncoder) -> float:
+        """The mean that decides."""
+        return self.evaluate(model).measures[self.measure]
+
+    def compare(self, after: Evaluation, before: Evaluation) -> Comparison:
+        """The paired test between two models."""
+        return compare(after, before, measure=self.measure)
+
+
+def told(comparison: Comparison) -> str:
+    """A comparison in a few words.
+
+    >>> told(Comparison("nDCG@10", 10, 0.51, 0.5, 0.01, 3, 5, 2, 0.5, "randomisation", 100, (0.0, 0.02), 0.95))
+    '0.5000 → 0.5100 (+0.0100, p = 0.5000; 3 queries better, 2 worse)'
+    """
+    p = comparison.p_value
+    sure = f"p = {p:.4f}" if p >= 0.00005 else "p < 0.0001"
+    return (
+        f"{comparison.mean_b:.4f} → {comparison.mean_a:.4f} ({comparison.difference:+.4f}, {sure}; "
+        f"{comparison.wins} queries better, {comparison.losses} worse)"
+    )

@@ -1,0 +1,131 @@
+"""What `fit` can be told, and the curriculum that it follows when it is told nothing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic_core import PydanticCustomError
+
+from biencoder.mining import MiningOptions
+from biencoder.training.options import TrainingOptions
+from biencoder.training.reranker_options import RerankerOptions
+
+
+def _changes(kind: type[BaseModel]) -> type[BaseModel]:
+    """A model with the same fields, none of which has to be given."""
+    fields: dict[str, Any] = {}
+    for name, field in kind.model_fields.items():
+        checked: Any = field.annotation
+        for bound in field.metadata:
+            checked = Annotated[checked, bound]
+        fields[name] = (checked | None, None)
+    return create_model(f"{kind.__name__}Changes", __config__=ConfigDict(extra="forbid", frozen=True), **fields)
+
+
+TrainingChanges = _changes(TrainingOptions)
+"""Training options of one stage, over those of the run."""
+MiningChanges = _changes(MiningOptions)
+"""Mining options of one stage, over the defaults."""
+
+
+class StageOptions(BaseModel):
+    """One row of the curriculum."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=40)]
+    negatives: Literal["in-batch", "bm25", "mined"] = "in-batch"
+    """Where hard negatives come from, beside those of the batch: BM25's ranking, or the model's own at that time."""
+    rounds: Annotated[int, Field(ge=1, le=20)] = 1
+    """How often the negatives are mined anew, with the model as it is by then; each round trains and is judged by itself."""
+    teacher: bool = False
+    """Only with a teacher that ranks better than the model does; its scores come with the examples."""
+    training: TrainingChanges = TrainingChanges()  # type: ignore[valid-type]
+    mining: MiningChanges = MiningChanges()  # type: ignore[valid-type]
+
+    def names(self, option: str) -> bool:
+        """Whether the stage says itself what a training option is."""
+        return option in _given(self.training)
+
+    def mining_options(self, *, seed: int) -> MiningOptions:
+        """What the stage's negatives are mined with."""
+        source = "bm25" if self.negatives == "bm25" else "model"
+        return MiningOptions.model_validate({"seed": seed, **_given(self.mining), "source": source})
+
+    def training_options(self, base: TrainingOptions) -> TrainingOptions:
+        """What the stage is trained with."""
+        return TrainingOptions.model_validate({**base.model_dump(), **_given(self.training)})
+
+
+def _given(changes: BaseModel) -> dict[str, Any]:
+    return {name: value for name, value in changes.model_dump().items() if value is not None}
+
+
+def _stage(name: str, *, training: dict[str, Any] | None = None, **more: Any) -> StageOptions:
+    return StageOptions.model_validate({"name": name, "training": training or {}, **more})
+
+
+CURRICULUM = (
+    _stage("in-batch"),
+    _stage("bm25", negatives="bm25", training={"negatives": 1}),
+    _stage("mined", negatives="mined", rounds=2, training={"negatives": 3}),
+    _stage(
+        "distilled", negatives="mined", teacher=True, training={"loss": "kl", "negatives": 6}, mining={"relative_margin": 0.0}
+    ),
+)
+"""From easy to hard (DPR, 2020; ANCE and RocketQA, 2021), then what a cross-encoder thinks of the hardest."""
+
+
+class FitOptions(BaseModel):
+    """What `fit` can be told."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    training: TrainingOptions = TrainingOptions()
+    """Of all stages, where a stage does not say otherwise. The epochs count where they are given; else each stage takes one,
+    and up to three where there are few pairs."""
+    stages: Annotated[tuple[StageOptions, ...], Field(min_length=1)] = CURRICULUM
+    budget: Annotated[float, Field(gt=0)] | None = 60.0
+    """Minutes for the whole; stages, negatives and teacher are sized to it. None sets no limit."""
+    train_split: str = "train"
+    dev_split: str = "dev"
+    dev_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Where the collection has no dev split, this share of the training queries is held out, disjoint by document."""
+    dev_queries: Annotated[int, Field(ge=1)] = 500
+    """At most so many dev queries decide; a paired difference of 0.02 shows with that many."""
+    dev_documents: Annotated[int, Field(ge=100)] = 5000
+    """Dev queries search their own relevant documents, what BM25 takes for relevant, and others, so many in all at most."""
+    measure: str = "nDCG@10"
+    separate: bool = False
+    """Train two towers that no longer share their weights, for queries and documents in different languages."""
+    matryoshka: bool = True
+    """Train every stage at 64, 128, 256, … dimensions as well, so that vectors can be cut to them (Kusupati et al., 2022)."""
+    interpolate: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.7,)
+    """Shares of the trained weights beside those of the start that are tried at the end (Wortsman et al., WiSE-FT, 2022)."""
+    teacher: str = "auto"
+    """A cross-encoder that denoises and teaches: a folder, package or hub name; ``auto`` trains one, ``none`` does without."""
+    reranker: RerankerOptions = RerankerOptions()
+    """How the teacher is trained."""
+
+    keep_models: bool = False
+    """Leave every kept stage's model in its folder, to be measured by itself."""
+
+    @model_validator(mode="after")
+    def _stages_can_be_done(self) -> Self:
+        names = [stage.name for stage in self.stages]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise PydanticCustomError("stages", "Two stages are called {name}; give each a name of its own", {"name": twice})
+        for stage in self.stages:
+            try:
+                stage.training_options(self.training)
+                stage.mining_options(seed=0)
+            except ValidationError as error:
+                first = error.errors()[0]
+                key, said = ".".join(str(part) for part in first["loc"]), first["msg"]
+                problem = f"{key} is {first['input']!r}: {said[0].lower()}{said[1:]}"
+                raise PydanticCustomError(
+                    "stages", "In stage {name}: {problem}", {"name": stage.name, "problem": problem}
+                ) from None
+        return self

@@ -1,0 +1,304 @@
+"""The plan of a run: which units there are, how long each will take, and how all fit into the budget.
+
+A unit is one round of a stage. Its time follows from measured speeds (tokens a second in training and in encoding) and counted
+tokens; where the whole exceeds the budget, training is cut in the same proportion everywhere, and what would be left with too
+little is given up. The plan is made once and kept in the run folder, so that a resumed run follows it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from biencoder.data.batches import PairSampler
+from biencoder.pipeline.options import FitOptions, StageOptions
+from biencoder.records import Example
+from biencoder.towers.bi_encoder import BiEncoder
+from biencoder.training.computation import tokens_per_second
+
+_SAMPLE = 128
+"""Pairs that lengths and speeds are measured on."""
+_HEADROOM = 0.9
+"""Of the budget that is planned: machines are shared, and loading and writing take time too."""
+_DEV_SHARE = 0.15
+"""Of the budget that dev evaluations may take."""
+_MINING_SHARE = 0.15
+"""Of the budget that encoding the corpus for mining may take."""
+_TEACHER_LISTS = 8
+"""Documents that a teacher reads for a query, in training and in scoring."""
+_LEAST_STEPS = 8
+"""A unit of fewer optimizer steps is not worth its evaluation."""
+_LEAST_EPOCHS_PAIRS = 3000
+"""Pairs that a stage sees where that takes no more than three epochs: a few dozen steps."""
+_LEAST_TEACHER = 0.3
+"""Share of its wanted training below which a teacher is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speeds:
+    """What was measured before the plan was made.
+
+    Attributes:
+        train: tokens a second, forward and backward.
+        encode: tokens a second, forward.
+        query: tokens of a training query on average.
+        document: tokens of a document in training.
+        document_whole: tokens of a document as it is encoded.
+    """
+
+    train: float
+    encode: float
+    query: float
+    document: float
+    document_whole: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One round of one stage.
+
+    Attributes:
+        name: the stage's, with the round where there are several; also the folder's, behind a number.
+        stage: which row of the curriculum.
+        round: counted from 1.
+        pairs: of the training examples.
+        epochs: over them.
+        minutes: expected, negatives and dev evaluation included.
+    """
+
+    name: str
+    stage: int
+    round: int
+    pairs: int
+    epochs: float
+    minutes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run will do.
+
+    Attributes:
+        speeds: as measured.
+        units: in order.
+        dev_documents: over which dev queries search.
+        mining_documents: among which negatives are looked for; None for the whole corpus.
+        teacher_lists: training lists of the teacher; 0 where none is trained.
+        teacher_minutes: for its training.
+        other_minutes: the first dev evaluation, interpolation, the last comparison.
+        left_out: stages that the budget has no room for, with the reason.
+    """
+
+    speeds: Speeds
+    units: tuple[Unit, ...]
+    dev_documents: int
+    mining_documents: int | None
+    teacher_lists: int
+    teacher_minutes: float
+    other_minutes: float
+    left_out: tuple[str, ...] = field(default=())
+
+    @property
+    def minutes(self) -> float:
+        """Expected in all."""
+        return sum(unit.minutes for unit in self.units) + self.teacher_minutes + self.other_minutes
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> Plan:
+        """Back from JSON."""
+        units = tuple(Unit(**unit) for unit in record["units"])
+        return cls(**{**record, "speeds": Speeds(**record["speeds"]), "units": units, "left_out": tuple(record["left_out"])})
+
+    def lines(self) -> list[str]:
+        """The plan as a person reads it."""
+        found = [f"plan, about {self.minutes:.0f} minutes ({self.speeds.train:,.0f} tokens/s in training here):"]
+        for number, unit in enumerate(self.units, start=1):
+            found.append(f"  {number}. {unit.name:<14} {unit.pairs:>9,} pairs x {unit.epochs:.2f}  {unit.minutes:5.1f} min")
+        if self.teacher_lists:
+            found.append(f"     teacher        {self.teacher_lists:>9,} lists         {self.teacher_minutes:5.1f} min")
+        found.append(f"     dev and the rest {'':>24}{self.other_minutes:5.1f} min")
+        return [*found, *(f"  left out: {reason}" for reason in self.left_out)]
+
+
+def measure_speeds(model: BiEncoder, examples: Sequence[Example], options: FitOptions) -> Speeds:
+    """Lengths and speeds on a few of the pairs."""
+    step = max(1, len(examples) // _SAMPLE)
+    some = list(examples[::step])[:_SAMPLE]
+    queries, documents = [one.query for one in some], [one.positive for one in some]
+    wholes = [len(row) for row in model.document_tower.tokenise(documents)]
+    limit = options.training.document_length or max(wholes)
+    asked = [len(row) for row in model.query_tower.tokenise(queries)]
+    train = tokens_per_second(model.document_tower, documents, options.training)
+    with model.run_by("torch", precision=options.training.precision):
+        model.encode_documents(documents[:8])
+        began = time.perf_counter()
+        model.encode_documents(documents[:64])
+        encode = sum(wholes[:64]) / max(time.perf_counter() - began, 1e-9)
+    return Speeds(
+        train=train,
+        encode=encode,
+        query=sum(asked) / len(asked),
+        document=sum(min(length, limit) for length in wholes) / len(wholes),
+        document_whole=sum(wholes) / len(wholes),
+    )
+
+
+def make_plan(
+    options: FitOptions, speeds: Speeds, *, pairs: int, queries: int, dev_queries: int, documents: int, teacher_given: bool
+) -> Plan:
+    """Size everything to the budget.
+
+    Args:
+        options: the curriculum and the budget.
+        speeds: as measured.
+        pairs: of training.
+        queries: of training.
+        dev_queries: of the sample.
+        documents: of the corpus.
+        teacher_given: a teacher need not be trained.
+    """
+    return _Planner(options, speeds, pairs, queries, dev_queries, documents, teacher_given).plan()
+
+
+class _Planner:
+    """The arithmetic of `make_plan`."""
+
+    def __init__(
+        self,
+        options: FitOptions,
+        speeds: Speeds,
+        pairs: int,
+        queries: int,
+        dev_queries: int,
+        documents: int,
+        teacher_given: bool,
+    ) -> None:
+        self.options = options
+        self.speeds = speeds
+        self.pairs = pairs
+        self.queries = queries
+        self.dev_queries = dev_queries
+        self.documents = documents
+        self.teacher_given = teacher_given
+        self.budget = float("inf") if options.budget is None else options.budget * _HEADROOM
+        self.left_out: list[str] = []
+
+    def plan(self) -> Plan:
+        """Units at their wanted size, cut where they must be."""
+        stages = [(number, stage) for number, stage in enumerate(self.options.stages)]
+        wants_teacher = self.options.teacher != "none" and any(stage.negatives == "mined" for _, stage in stages)
+        if not wants_teacher:
+            self._leave_out_taught(stages, "there is no teacher")
+        plan = self._sized(stages, teacher=wants_teacher)
+        if wants_teacher and not self.teacher_given and plan.teacher_lists < _LEAST_TEACHER * self._teacher_lists():
+            self._leave_out_taught(stages, "the budget has no room for a teacher")
+            plan = self._sized(stages, teacher=False)
+        while len(stages) > 1 and self._short(plan):
+            _, stage = stages.pop()
+            self.left_out.append(f"{stage.name}: the budget has no room for it")
+            has_teacher = plan.teacher_lists > 0 or (wants_teacher and self.teacher_given)
+            plan = self._sized(stages, teacher=has_teacher and any(one.negatives == "mined" for _, one in stages))
+        return replace(plan, left_out=tuple(self.left_out))
+
+    def _leave_out_taught(self, stages: list[tuple[int, StageOptions]], reason: str) -> None:
+        for number, stage in list(stages):
+            if stage.teacher and len(stages) > 1:
+                stages.remove((number, stage))
+                self.left_out.append(f"{stage.name}: {reason}")
+
+    def _short(self, plan: Plan) -> bool:
+        over = self.options.budget is not None and plan.minutes > self.options.budget
+        return over or any(self._steps(unit) < min(_LEAST_STEPS, self._wanted_steps(unit)) for unit in plan.units)
+
+    def _steps(self, unit: Unit) -> float:
+        training = self.options.stages[unit.stage].training_options(self.options.training)
+        batches = PairSampler(count=max(2, unit.pairs), batch_size=training.batch_size, seed=0).steps_per_epoch
+        return unit.epochs * batches
+
+    def _wanted_steps(self, unit: Unit) -> float:
+        return self._steps(replace(unit, epochs=round(self._epochs(self.options.stages[unit.stage]), 4)))
+
+    def _epochs(self, stage: StageOptions) -> float:
+        """As asked for; else one, and up to three where there are few pairs; shared by a stage's rounds."""
+        training = stage.training_options(self.options.training)
+        epochs = training.epochs
+        if not stage.names("epochs") and "epochs" not in self.options.training.model_fields_set:
+            epochs = min(3.0, max(1.0, _LEAST_EPOCHS_PAIRS / max(1, self.pairs)))
+        return epochs / stage.rounds
+
+    def _sized(self, stages: list[tuple[int, StageOptions]], *, teacher: bool) -> Plan:
+        evaluations = 2 + len(self.options.interpolate) + sum(stage.rounds for _, stage in stages)
+        dev_documents = self._dev_documents(evaluations)
+        a_look = (dev_documents * self.speeds.document_whole + self.dev_queries * self.speeds.query) / self.speeds.encode / 60
+        rounds = sum(stage.rounds for _, stage in stages if stage.negatives != "in-batch")
+        mining_documents = self._mining_documents(max(1, rounds))
+        encoding = (mining_documents or self.documents) * self.speeds.document_whole / self.speeds.encode / 60
+        lists = self._teacher_lists() if teacher and not self.teacher_given else 0
+        teaching = self._teaching_minutes(lists)
+        units = [
+            self._unit(number, stage, at, a_look, encoding, teacher) for number, stage in stages for at in range(stage.rounds)
+        ]
+        other = a_look * (2 + len(self.options.interpolate))
+        training = sum(self._training_minutes(unit) for unit in units)
+        fixed = sum(unit.minutes for unit in units) - training + other
+        share = min(1.0, max(0.0, (self.budget - fixed) / max(training + teaching, 1e-9)))
+        return Plan(
+            speeds=self.speeds,
+            units=tuple(self._scaled(unit, share) for unit in units),
+            dev_documents=dev_documents,
+            mining_documents=mining_documents,
+            teacher_lists=round(lists * share),
+            teacher_minutes=round(teaching * share, 2),
+            other_minutes=round(other, 2),
+        )
+
+    def _unit(self, number: int, stage: StageOptions, at: int, a_look: float, encoding: float, teacher: bool) -> Unit:
+        name = stage.name if stage.rounds == 1 else f"{stage.name}-{at + 1}"
+        unit = Unit(name, number, at + 1, self.pairs, self._epochs(stage), 0.0)
+        minutes = self._training_minutes(unit) + a_look
+        if stage.negatives != "in-batch":
+            minutes += encoding
+        if teacher and stage.negatives == "mined":
+            kept = stage.mining_options(seed=0).negatives
+            read = self.pairs * (1 + kept) * (self.speeds.query + self.speeds.document_whole)
+            minutes += read / self.speeds.encode / 60
+        return replace(unit, minutes=minutes)
+
+    def _training_minutes(self, unit: Unit) -> float:
+        """Of the optimizer steps alone."""
+        stage = self.options.stages[unit.stage]
+        training = stage.training_options(self.options.training)
+        own = 0
+        if stage.negatives != "in-batch":
+            mined = stage.mining_options(seed=0).negatives
+            own = mined if training.negatives is None else min(training.negatives, mined)
+        tokens = self.speeds.query + (1 + own) * self.speeds.document
+        return unit.pairs * unit.epochs * tokens / self.speeds.train / 60
+
+    def _scaled(self, unit: Unit, share: float) -> Unit:
+        before = self._training_minutes(unit)
+        scaled = replace(unit, epochs=max(0.0001, round(unit.epochs * share, 4)))
+        return replace(scaled, minutes=round(unit.minutes - before + self._training_minutes(scaled), 2))
+
+    def _teacher_lists(self) -> int:
+        return 2 * self.queries
+
+    def _teaching_minutes(self, lists: int) -> float:
+        tokens = _TEACHER_LISTS * (self.speeds.query + self.speeds.document_whole)
+        return lists * tokens / self.speeds.train / 60
+
+    def _dev_documents(self, evaluations: int) -> int:
+        wanted = min(self.options.dev_documents, self.documents)
+        room = _DEV_SHARE * self.budget * 60 * self.speeds.encode / evaluations / self.speeds.document_whole
+        return int(max(min(wanted, 500), min(wanted, room)))
+
+    def _mining_documents(self, rounds: int) -> int | None:
+        room = _MINING_SHARE * self.budget * 60 * self.speeds.encode / rounds / self.speeds.document_whole
+        room = max(1000.0, room)
+        return None if room >= self.documents else int(room)

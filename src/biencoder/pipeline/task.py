@@ -1,0 +1,105 @@
+"""What a run trains on and what decides: training pairs, and a dev sample that is hard enough to tell models apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from biencoder.configuration import nearest
+from biencoder.data.collection import Collection
+from biencoder.data.sampling import sample
+from biencoder.data.self_supervised import self_supervised
+from biencoder.errors import DataError
+from biencoder.pipeline.options import FitOptions
+from biencoder.progress import Progress
+from biencoder.records import Example
+from biencoder.search.keywords import KeywordIndex
+
+_KEYWORD_RANKS = 10
+"""Documents that BM25 takes for the best of each dev query: wrong ones among them are what a model has to tell apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is trained on and what decides.
+
+    Attributes:
+        collection: with the splits that are used, the held-out one included.
+        examples: the training pairs.
+        held_out: the dev split was taken from the training split.
+        made_up: queries were made from the documents, because there are none.
+    """
+
+    collection: Collection
+    examples: list[Example]
+    held_out: bool
+    made_up: bool
+
+
+def read_task(collection: Collection, options: FitOptions, progress: Progress) -> Task:
+    """Find or make training pairs and a dev split.
+
+    Raises:
+        DataError: where there is nothing to train on.
+        ArgumentError: where no dev split can be held out.
+    """
+    made_up = not collection.splits
+    if made_up:
+        collection = self_supervised(collection.documents, split=options.train_split, seed=options.training.seed)
+        progress.say(
+            f"no queries: {len(collection.queries()):,} are made from the documents, each a title or a crop. What is learned "
+            "from them is a start, and the dev score says nothing of real queries: collect some; a hundred pairs tell more"
+        )
+    if options.train_split not in collection.splits:
+        hint = nearest(options.train_split, collection.splits)
+        raise DataError(f"the collection has no split {options.train_split!r} to train on{hint}")
+    held_out = options.dev_split not in collection.splits
+    if held_out:
+        collection = collection.hold_out(
+            share=options.dev_share, seed=options.training.seed, into=options.dev_split, source=options.train_split
+        )
+    examples = collection.examples(options.train_split)
+    if not examples:
+        raise DataError(f"the split {options.train_split!r} has no relevant document to train on; grades above 0 are needed")
+    if held_out:
+        queries = len(collection.queries(options.dev_split))
+        progress.say(f"no {options.dev_split} split: {queries} queries of {options.train_split} are held out, by document")
+    return Task(collection, examples, held_out, made_up)
+
+
+def dev_sample(task: Task, options: FitOptions, *, documents: int) -> Collection:
+    """The dev queries that decide, over their own documents, those that BM25 ranks high, and others at random.
+
+    Args:
+        task: what is trained on.
+        options: the split, and how many queries at most.
+        documents: so many in all, where the corpus has them.
+    """
+    seed = options.training.seed
+    split = options.dev_split
+    whole = len(task.collection.documents)
+    small = sample(task.collection, split, queries=options.dev_queries, documents=documents, seed=seed)
+    if documents >= whole:
+        return small
+    return sample(
+        task.collection,
+        split,
+        queries=options.dev_queries,
+        documents=documents,
+        seed=seed,
+        wanted=_confusable(task.collection, [query.text for query in small.queries(split)], most=documents // 2),
+    )
+
+
+def _confusable(collection: Collection, queries: list[str], *, most: int) -> set[str]:
+    """Ids of the documents that BM25 ranks high for the queries, best ranks first."""
+    ids: list[str] = []
+    texts: list[str] = []
+    for document in collection.documents:
+        ids.append(document.id)
+        texts.append(document.content)
+    index = KeywordIndex.build(texts)
+    rankings = [index.search(query, k=_KEYWORD_RANKS)[1].tolist() for query in queries]
+    found: dict[str, None] = {}
+    for rank in range(_KEYWORD_RANKS):
+        found |= {ids[ranking[rank]]: None for ranking in rankings if rank < len(ranking)}
+    return set(list(found)[:most])

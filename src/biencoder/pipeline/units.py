@@ -1,0 +1,252 @@
+"""One unit of the curriculum: negatives, training, and the gate that keeps it or rolls it back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from biencoder.data.collection import Collection
+from biencoder.errors import DivergedError
+from biencoder.evaluation import Evaluation
+from biencoder.mining import Teacher, mine, read_examples
+from biencoder.pipeline.gate import Gate, told
+from biencoder.pipeline.guards import check_loss
+from biencoder.pipeline.options import FitOptions, StageOptions
+from biencoder.pipeline.plan import Unit
+from biencoder.pipeline.story import RESULT, read_json
+from biencoder.progress import Progress
+from biencoder.records import Example
+from biencoder.run_folder import write_json
+from biencoder.storage.folder import write_file
+from biencoder.towers.bi_encoder import BiEncoder
+from biencoder.training.guide import Guide
+from biencoder.training.options import TrainingOptions
+from biencoder.training.state import put_weights, weights_of
+from biencoder.training.trainer import TrainingResult, train
+
+NO_TEACHER = "there is no teacher that ranks better than the model"
+
+
+@dataclass(frozen=True, slots=True)
+class UnitResult:
+    """What a unit did, as `result.json` in its folder says.
+
+    Attributes:
+        name: the unit's.
+        negatives: in-batch, bm25 or mined.
+        loss: of its training.
+        pairs: trained on.
+        before: the measure on dev before it.
+        after: at its best step.
+        kept: whether the gate let it through.
+        steps: optimizer steps done.
+        chosen_step: that step; 0 where nothing was better than before.
+        p_value: of the paired test between both; None where nothing was kept.
+        seconds: of the whole unit.
+        pairs_per_second: of its training.
+        way: how the towers computed.
+        losses: of each step.
+        dev: the measure by step.
+        remarks: what its guards found, and why it was rolled back or left out.
+    """
+
+    name: str
+    negatives: str
+    loss: str
+    pairs: int
+    before: float
+    after: float = 0.0
+    kept: bool = False
+    steps: int = 0
+    chosen_step: int = 0
+    p_value: float | None = None
+    seconds: float = 0.0
+    pairs_per_second: float = 0.0
+    way: str = ""
+    losses: list[float] = field(default_factory=list)
+    dev: dict[str, float] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What all units work with.
+
+    Attributes:
+        folder: of the run.
+        mining: pairs, and the documents that negatives are looked for in.
+        examples: the training pairs without negatives.
+        gate: decides.
+        options: of the run.
+        dimension: of the model's vectors.
+        progress: is told what goes on.
+        teacher: gives the teacher, where there is one that is better than the model.
+    """
+
+    folder: Path
+    mining: Collection
+    examples: list[Example]
+    gate: Gate
+    options: FitOptions
+    dimension: int
+    progress: Progress
+    teacher: Callable[[BiEncoder], Teacher | None]
+
+
+def run_unit(bench: Bench, unit: Unit, *, number: int, model: BiEncoder, epochs: float) -> UnitResult:
+    """Do one unit, or take what an earlier call has done; the model ends with the better weights.
+
+    Args:
+        bench: what all units work with.
+        unit: from the plan.
+        number: its place, counted from 1.
+        model: changed in place.
+        epochs: over its examples, which may be fewer than planned.
+    """
+    folder = bench.folder / "units" / f"{number:02d}-{unit.name}"
+    found = read_json(folder / RESULT)
+    if found is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        result = _do(bench, unit, folder, model, epochs)
+        if result.kept:
+            model.save(folder / "model")
+        write_json(folder / RESULT, asdict(result))
+    else:
+        result = UnitResult(**found)
+        if result.kept:
+            take_weights(model, BiEncoder.load(folder / "model"))
+    shutil.rmtree(folder / "training", ignore_errors=True)  # checkpoints: four times the model's size, of no more use
+    return result
+
+
+def take_weights(model: BiEncoder, other: BiEncoder) -> None:
+    """Give a model another one's weights, in place."""
+    put_weights(towers_of(model), weights_of(towers_of(other)))
+
+
+def towers_of(model: BiEncoder) -> nn.ModuleDict:
+    """Both towers as one module, shared weights once."""
+    return nn.ModuleDict({"document": model.document_tower, "query": model.query_tower})
+
+
+def _do(bench: Bench, unit: Unit, folder: Path, model: BiEncoder, epochs: float) -> UnitResult:
+    began = time.monotonic()
+    stage, measure = bench.options.stages[unit.stage], bench.gate.measure
+    before = bench.gate.evaluate(model)
+    teacher = bench.teacher(model) if stage.negatives == "mined" else None
+    examples = [] if stage.teacher and teacher is None else _examples(bench, stage, folder, model, teacher)
+    training = _training(bench, stage, epochs)
+    done = UnitResult(
+        name=unit.name, negatives=stage.negatives, loss=training.loss, pairs=len(examples), before=before.measures[measure]
+    )
+    if not examples:
+        bench.progress.say(f"{unit.name} is left out: {NO_TEACHER}")
+        return replace(done, after=done.before, remarks=[NO_TEACHER])
+    bench.progress.say(f"{unit.name}: {len(examples):,} pairs, {training.loss}, learning rate {training.learning_rate:g}")
+    start = weights_of(towers_of(model))
+    try:
+        trained = _trained(bench, model, examples, training, folder)
+    except DivergedError as error:
+        put_weights(towers_of(model), start)
+        bench.progress.say(f"{unit.name} is rolled back: {error}")
+        done = replace(done, after=done.before, remarks=[str(error)])
+    else:
+        done = _judged(bench, done, model, trained, before, rate=training.learning_rate)
+    return replace(done, seconds=round(time.monotonic() - began, 1))
+
+
+def _trained(
+    bench: Bench, model: BiEncoder, examples: list[Example], training: TrainingOptions, folder: Path
+) -> TrainingResult:
+    guide = None if training.guide_margin is None else Guide(model, examples, progress=bench.progress)
+    return train(
+        model,
+        examples,
+        training,
+        folder=folder / "training",
+        validate=bench.gate.score,
+        guide=guide,
+        progress=bench.progress,
+    )
+
+
+def _judged(
+    bench: Bench, done: UnitResult, model: BiEncoder, trained: TrainingResult, before: Evaluation, *, rate: float
+) -> UnitResult:
+    """What the gate says of a training: kept with its test, or rolled back with its best score."""
+    kept = trained.chosen_step != 0
+    remarks = check_loss(trained.losses, rate=rate)
+    for remark in remarks:
+        bench.progress.say(f"warning: {done.name}: {remark}")
+    p_value = None
+    if kept:
+        comparison = bench.gate.compare(bench.gate.evaluate(model), before)
+        p_value = comparison.p_value
+        bench.progress.say(f"{done.name} is kept: {bench.gate.measure} on dev {told(comparison)}")
+    else:
+        best = max(score for step, score in trained.scores.items() if step)
+        remarks.append(f"{bench.gate.measure} on dev was {best:.4f} at best, and {trained.scores[0]:.4f} before")
+        bench.progress.say(f"{done.name} is rolled back: {remarks[-1]}")
+    return replace(
+        done,
+        steps=len(trained.losses),
+        kept=kept,
+        after=trained.scores[trained.chosen_step],
+        chosen_step=trained.chosen_step,
+        p_value=p_value,
+        pairs_per_second=round(trained.pairs_per_second, 2),
+        way=str(trained.way),
+        losses=[round(loss, 5) for loss in trained.losses],
+        dev={str(step): score for step, score in sorted(trained.scores.items())},
+        remarks=remarks,
+    )
+
+
+def _training(bench: Bench, stage: StageOptions, epochs: float) -> TrainingOptions:
+    """The stage's options with the planned epochs, and Matryoshka dimensions where none are named."""
+    training = stage.training_options(bench.options.training)
+    changes: dict[str, Any] = {"epochs": epochs}
+    if bench.options.matryoshka and not training.matryoshka:
+        changes["matryoshka"] = matryoshka_dimensions(bench.dimension)
+    return training.model_copy(update=changes)
+
+
+def matryoshka_dimensions(dimension: int) -> tuple[int, ...]:
+    """The powers of two from 64 up to below the full dimension.
+
+    >>> matryoshka_dimensions(384)
+    (64, 128, 256)
+    """
+    return tuple(2**power for power in range(6, 16) if 2**power < dimension)
+
+
+def _examples(bench: Bench, stage: StageOptions, folder: Path, model: BiEncoder, teacher: Teacher | None) -> list[Example]:
+    """The stage's examples, and their file for whoever wants to read what the model is trained on."""
+    path = folder / "examples.jsonl"
+    if stage.negatives == "in-batch":
+        if not path.exists():
+            write_file(path, "".join(map(_line, bench.examples)).encode())
+        return bench.examples
+    mine(
+        model,
+        bench.mining,
+        out=path,
+        split=bench.options.train_split,
+        options=stage.mining_options(seed=bench.options.training.seed),
+        teacher=teacher,
+        vectors=bench.folder / "vectors",
+        progress=bench.progress,
+    )
+    return read_examples(path)
+
+
+def _line(example: Example) -> str:
+    record = asdict(example) | {"known_positives": len(example.known_positives)}
+    return json.dumps(record, ensure_ascii=False) + "\n"

@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from biencoder.data.batches import PairSampler
+from biencoder.data.collection import Collection
+from biencoder.pipeline import FitOptions
+from biencoder.pipeline.plan import Plan, Speeds, Unit, make_plan, measure_speeds
+from biencoder.records import Example
+from biencoder.towers.bi_encoder import BiEncoder
+
+SPEEDS = Speeds(train=1000, encode=10_000, query=10, document=50, document_whole=100)
+"""A minute trains on 60,000 tokens and encodes 600,000."""
+SMALL_BATCHES = {"batch_size": 16, "epochs": 1}
+
+
+def planned(
+    *,
+    pairs: int = 600,
+    queries: int | None = None,
+    dev_queries: int = 600,
+    documents: int = 1200,
+    teacher_given: bool = False,
+    **options: Any,
+) -> Plan:
+    """A plan whose every look at dev takes 0.21 minutes, and every encoding of the corpus 0.2."""
+    return make_plan(
+        FitOptions.model_validate({"training": SMALL_BATCHES} | options),
+        SPEEDS,
+        pairs=pairs,
+        queries=pairs if queries is None else queries,
+        dev_queries=dev_queries,
+        documents=documents,
+        teacher_given=teacher_given,
+    )
+
+
+WHOLE = (
+    Unit("in-batch", 0, 1, 600, 1.0, 0.81),  # 600 pairs of 60 tokens: 0.6, and a look at dev
+    Unit("bm25", 1, 1, 600, 1.0, 1.51),  # 600 of 110: 1.1, a look, an encoding
+    Unit("mined-1", 2, 1, 600, 0.5, 2.45),  # 300 of 210: 1.05, and for 600 pairs the teacher reads 9 documents: 0.99
+    Unit("mined-2", 2, 2, 600, 0.5, 2.45),
+    Unit("distilled", 3, 1, 600, 1.0, 5.0),  # 600 of 360: 3.6
+)
+
+
+def test_without_a_budget_everything_has_the_size_that_is_wanted() -> None:
+    plan = planned(budget=None)
+    assert plan.units == WHOLE
+    assert (plan.dev_documents, plan.mining_documents) == (1200, None)
+    assert (plan.teacher_lists, plan.teacher_minutes) == (1200, 17.6)  # two for a query, of 8 x 110 tokens each
+    assert plan.other_minutes == 0.63  # start, end, one interpolation
+    assert plan.minutes == pytest.approx(0.81 + 1.51 + 2.45 + 2.45 + 5.0 + 17.6 + 0.63)
+    assert plan.left_out == ()
+    assert planned(budget=40).units == WHOLE
+
+
+def test_a_budget_cuts_all_training_in_the_same_proportion() -> None:
+    plan = planned(budget=20)
+    # 18 minutes are planned, of which 5.45 do not train; 25 are wanted, 7.4 for the units and 17.6 for the teacher: 0.502
+    assert [unit.epochs for unit in plan.units] == [0.502, 0.502, 0.251, 0.251, 0.502]
+    assert [unit.minutes for unit in plan.units] == [0.51, 0.96, 1.93, 1.93, 3.21]
+    assert (plan.teacher_lists, plan.teacher_minutes, plan.other_minutes) == (602, 8.84, 0.63)
+    assert plan.minutes == pytest.approx(18, abs=0.03)
+    assert plan.left_out == ()
+
+
+def test_a_teacher_is_given_up_where_it_would_be_trained_too_little() -> None:
+    plan = planned(budget=12)  # 5.35 of 25 minutes of training: 0.21 of it
+    assert [(unit.name, unit.epochs) for unit in plan.units] == [
+        ("in-batch", 1.0),
+        ("bm25", 1.0),
+        ("mined-1", 0.5),
+        ("mined-2", 0.5),
+    ]
+    assert plan.units[2].minutes == 1.46  # nothing is denoised
+    assert (plan.teacher_lists, plan.teacher_minutes) == (0, 0)
+    assert plan.left_out == ("distilled: the budget has no room for a teacher",)
+
+
+def test_a_teacher_that_is_given_takes_no_training() -> None:
+    plan = planned(budget=None, teacher="some/reranker", teacher_given=True)
+    assert plan.units == WHOLE
+    assert (plan.teacher_lists, plan.teacher_minutes, plan.left_out) == (0, 0, ())
+
+
+def test_without_a_teacher_the_stage_that_needs_one_is_left_out() -> None:
+    plan = planned(budget=None, teacher="none")
+    assert [unit.name for unit in plan.units] == ["in-batch", "bm25", "mined-1", "mined-2"]
+    assert (plan.teacher_lists, plan.left_out) == (0, ("distilled: there is no teacher",))
+
+
+def test_no_mined_negatives_no_teacher() -> None:
+    plan = planned(budget=None, stages=[{"name": "a"}, {"name": "b", "negatives": "bm25"}])
+    assert (plan.teacher_lists, plan.teacher_minutes, plan.left_out) == (0, 0, ())
+
+
+TWO = [{"name": "a"}, {"name": "b", "negatives": "bm25", "training": {"negatives": 1}}]
+
+
+def test_a_stage_that_would_have_too_few_steps_is_left_out_and_the_others_have_its_time() -> None:
+    few: dict[str, Any] = {"stages": TWO, "pairs": 160, "dev_queries": 0, "documents": 300, "interpolate": []}
+    both = planned(budget=None, **few)
+    assert [(unit.epochs, unit.minutes) for unit in both.units] == [(1.0, 0.21), (1.0, 0.39)]
+    enough = planned(budget=0.7, **few)  # 0.63, of which 0.25 do not train, for 0.4533 of training: 8.4 of 10 steps
+    assert [(unit.name, unit.epochs) for unit in enough.units] == [("a", 0.8382), ("b", 0.8382)]
+    less = planned(budget=0.6, **few)  # 6.4 of 10 steps
+    assert [(unit.name, unit.epochs) for unit in less.units] == [("a", 1.0)]
+    assert less.left_out == ("b: the budget has no room for it",)
+
+
+def test_a_teacher_goes_with_the_last_stage_that_it_would_serve() -> None:
+    plan = planned(budget=3, pairs=500, queries=500, training={"epochs": 0.8})
+    assert [unit.name for unit in plan.units] == ["in-batch", "bm25"]
+    assert (plan.teacher_lists, plan.teacher_minutes) == (0, 0)
+
+
+def test_what_costs_too_much_before_any_training_is_left_out() -> None:
+    plan = planned(budget=60, pairs=1_000_000, teacher="some/reranker", teacher_given=True)  # the teacher alone reads for days
+    assert [unit.name for unit in plan.units] == ["in-batch", "bm25"]
+    assert plan.left_out == ("distilled: the budget has no room for it", "mined: the budget has no room for it")
+    assert plan.minutes == pytest.approx(54, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "epochs"),
+    [(1, 3.0), (1000, 3.0), (1200, 2.5), (2000, 1.5), (3000, 1.0), (10**6, 1.0)],
+)
+def test_epochs_that_nobody_gave(pairs: int, epochs: float) -> None:
+    plan = planned(budget=None, pairs=pairs, training={}, stages=[{"name": "a"}])
+    assert [unit.epochs for unit in plan.units] == [epochs]
+
+
+def test_epochs_that_were_given_count() -> None:
+    stages = [{"name": "a"}, {"name": "b", "training": {"epochs": 1.0}}, {"name": "c", "training": {"epochs": 0.25}}]
+    plan = planned(budget=None, training={"epochs": 2}, stages=stages)
+    assert [unit.epochs for unit in plan.units] == [2.0, 1.0, 0.25]
+    plan = planned(budget=None, training={"seed": 1}, stages=stages)
+    assert [unit.epochs for unit in plan.units] == [3.0, 1.0, 0.25]
+    plan = planned(budget=None, training={"epochs": 1}, stages=stages)  # the default, but asked for
+    assert [unit.epochs for unit in plan.units] == [1.0, 1.0, 0.25]
+
+
+def test_rounds_share_their_stages_epochs() -> None:
+    stages = [{"name": "a"}, {"name": "b", "negatives": "bm25", "rounds": 3}]
+    plan = planned(budget=None, pairs=64, stages=stages)  # 4 steps an epoch: a third is fewer than are worth it, and wanted
+    assert [(unit.name, unit.stage, unit.round, unit.epochs) for unit in plan.units] == [
+        ("a", 0, 1, 1.0),
+        ("b-1", 1, 1, 0.3333),
+        ("b-2", 1, 2, 0.3333),
+        ("b-3", 1, 3, 0.3333),
+    ]
+    assert plan.left_out == ()
+
+
+def test_no_more_negatives_are_counted_than_are_mined() -> None:
+    def minutes(training: dict[str, Any], mining: dict[str, Any]) -> float:
+        row = {"name": "a", "negatives": "bm25", "training": training, "mining": mining}
+        return planned(budget=None, pairs=600, stages=[row]).units[0].minutes
+
+    assert minutes({}, {"negatives": 2}) == 2.01  # 600 of 160 tokens: 1.6
+    assert minutes({"negatives": 5}, {"negatives": 2}) == 2.01
+    assert minutes({"negatives": 0}, {"negatives": 2}) == 1.01
+
+
+@pytest.mark.parametrize(
+    ("budget", "documents", "dev", "mining"),
+    [
+        (None, 10**6, 5000, None),
+        (10, 10**6, 2024, 8099),  # 15 % of 9 minutes encode just below 8100 documents: four looks, one mining
+        (10, 8100, 2024, 8099),
+        (10, 8099, 2024, None),
+        (10, 400, 400, None),
+        (1, 10**6, 500, 1000),
+        (1, 900, 500, None),
+    ],
+)
+def test_documents_are_limited_to_what_there_is_time_to_encode(
+    budget: float | None, documents: int, dev: int, mining: int | None
+) -> None:
+    stages = [{"name": "a"}, {"name": "b", "negatives": "bm25"}]
+    plan = planned(budget=budget, documents=documents, stages=stages, interpolate=[], pairs=100)
+    assert (plan.dev_documents, plan.mining_documents) == (dev, mining)
+
+
+def test_fewer_dev_documents_where_fewer_are_asked_for() -> None:
+    assert planned(budget=None, dev_documents=700).dev_documents == 700
+    assert planned(budget=0.1, dev_documents=150).dev_documents == 150
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> tuple[FitOptions, Plan, dict[str, int]]:
+    """Plans of the usual curriculum, from a few pairs to millions, from slow machines to fast ones."""
+    most = st.sampled_from([0.1, 1, 5, 30, 60, 600])
+    training: dict[str, Any] = {"batch_size": draw(st.sampled_from([2, 16, 64]))}
+    training |= draw(st.sampled_from([{}, {"epochs": 0.3}, {"epochs": 5}]))
+    teacher = draw(st.sampled_from(["auto", "none", "some/reranker"]))
+    given = {"budget": draw(st.none() | most), "training": training, "teacher": teacher}
+    options = FitOptions.model_validate(given)
+    train = draw(st.floats(100, 1e6))
+    speeds = Speeds(train, train * draw(st.floats(1, 10)), *(draw(st.floats(1, 500)) for _ in range(3)))
+    sizes = {
+        "pairs": draw(st.integers(2, 3_000_000)),
+        "dev_queries": draw(st.integers(1, 500)),
+        "documents": draw(st.integers(2, 3_000_000)),
+    }
+    queries = draw(st.integers(1, sizes["pairs"]))
+    plan = make_plan(options, speeds, queries=queries, teacher_given=teacher == "some/reranker", **sizes)
+    return options, plan, sizes
+
+
+@given(plans())
+def test_laws(drawn: tuple[FitOptions, Plan, dict[str, int]]) -> None:
+    options, plan, sizes = drawn
+    kept = list(dict.fromkeys(unit.stage for unit in plan.units))
+    left = {reason.partition(":")[0] for reason in plan.left_out}
+    assert {options.stages[stage].name for stage in kept} | left == {"in-batch", "bm25", "mined", "distilled"}
+    assert kept == sorted(kept)
+    assert kept[0] == 0
+    for stage in kept:
+        rounds = [unit for unit in plan.units if unit.stage == stage]
+        assert [unit.round for unit in rounds] == list(range(1, options.stages[stage].rounds + 1))
+        assert len({(unit.epochs, unit.minutes) for unit in rounds}) == 1
+        steps = PairSampler(count=sizes["pairs"], batch_size=options.training.batch_size, seed=0).steps_per_epoch
+        wanted = 5 if options.training.epochs == 5 else 0.3 if options.training.epochs == 0.3 else 3
+        assert 0 < rounds[0].epochs <= wanted
+        assert len(kept) == 1 or rounds[0].epochs * steps >= 8 or options.budget is None or rounds[0].epochs * 2 >= 0.3
+    assert min(500, sizes["documents"]) <= plan.dev_documents <= min(5000, sizes["documents"])
+    assert plan.mining_documents is None or 1000 <= plan.mining_documents < sizes["documents"]
+    assert (plan.teacher_lists > 0) <= (options.teacher == "auto" and 2 in kept)
+
+
+@given(plans())
+def test_a_plan_stays_within_its_budget(drawn: tuple[FitOptions, Plan, dict[str, int]]) -> None:
+    options, plan, _ = drawn
+    if options.budget is not None and plan.minutes > options.budget:  # looking at dev alone takes longer
+        assert [(unit.stage, unit.epochs) for unit in plan.units] == [(0, 0.0001)]
+        assert (plan.teacher_lists, plan.teacher_minutes) == (0, 0)
+
+
+@given(plans())
+def test_a_plan_survives_json(drawn: tuple[FitOptions, Plan, dict[str, int]]) -> None:
+    _, plan, _ = drawn
+    assert Plan.of(plan.as_dict()) == plan
+    again = Plan.of(json.loads(json.dumps(plan.as_dict())))
+    assert again == plan
+    assert again.lines() == plan.lines()
+
+
+def test_the_plan_as_a_person_reads_it() -> None:
+    assert planned(budget=20).lines() == [
+        "plan, about 18 minutes (1,000 tokens/s in training here):",
+        "  1. in-batch             600 pairs x 0.50    0.5 min",
+        "  2. bm25                 600 pairs x 0.50    1.0 min",
+        "  3. mined-1              600 pairs x 0.25    1.9 min",
+        "  4. mined-2              600 pairs x 0.25    1.9 min",
+        "  5. distilled            600 pairs x 0.50    3.2 min",
+        "     teacher              602 lists           8.8 min",
+        "     dev and the rest                           0.6 min",
+    ]
+    assert planned(budget=None, stages=[{"name": "a"}, {"name": "b", "teacher": True}], teacher="none").lines() == [
+        "plan, about 1 minutes (1,000 tokens/s in training here):",
+        "  1. a                    600 pairs x 1.00    0.8 min",
+        "     dev and the rest                           0.6 min",
+        "  left out: b: there is no teacher",
+    ]
+
+
+def test_lengths_are_counted_in_tokens(tiny_model: BiEncoder, tiny_collection: Collection) -> None:
+    examples = tiny_collection.examples("train")
+    options = FitOptions.model_validate({"training": {"precision": "exact", "document_length": 8, "token_budget": 256}})
+    speeds = measure_speeds(tiny_model, examples, options)
+    assert speeds.query == 2 + 7  # two things and five fillers between the special tokens
+    assert speeds.document_whole == 2 + 1 + 8
+    assert speeds.document == 8
+    assert all(math.isfinite(speed) and speed > 0 for speed in (speeds.train, speeds.encode))
+
+
+def test_lengths_are_of_pairs_from_the_whole(tiny_model: BiEncoder, tiny_collection: Collection) -> None:
+    text = "aspirin " * 15
+    examples = tiny_collection.examples("train")[:1] * 128 + [Example(text, text)] * 128
+    speeds = measure_speeds(tiny_model, examples, FitOptions.model_validate({"training": {"precision": "exact"}}))
+    assert (speeds.query, speeds.document, speeds.document_whole) == (13.0, 14.0, 14.0)
