@@ -32,7 +32,7 @@ distributed.init_process_group("gloo")
 rank = distributed.get_rank()
 tower = tiny.tower()
 model = BiEncoder(tower, tower)
-chosen = options(epochs=1, evaluations=2, gradient_cache=cached, token_budget=64, checkpoint_seconds=0)
+chosen = options(epochs=1, evaluations=2, graph_tokens=0 if cached else 10**6, token_budget=64, checkpoint_seconds=0)
 from pathlib import Path
 collection = tiny.collection()
 result = train(model, collection.examples("train"), chosen, folder=Path(folder), validate=mrr(collection, "dev"))

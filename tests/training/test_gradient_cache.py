@@ -20,11 +20,13 @@ from biencoder.training.trainer import _Run, train
 from tests import tiny
 from tests.training.tasks import options, weights
 
+ALL = 10**6
 
-def gradients(examples: list[Example], *, cached: bool, **changes: object) -> tuple[float, dict[str, Tensor]]:
+
+def gradients(examples: list[Example], *, graph_tokens: int, **changes: object) -> tuple[float, dict[str, Tensor]]:
     """The first step's loss and gradients, dropout on."""
     tower = tiny.tower()
-    chosen = options(gradient_cache=cached, token_budget=64, **changes)
+    chosen = options(graph_tokens=graph_tokens, token_budget=64, **changes)
     run = _Run(BiEncoder(tower, tower), chosen, 5, None, None, Progress())
     with run.prepared(examples):
         run.computation.train()
@@ -37,20 +39,21 @@ def gradients(examples: list[Example], *, cached: bool, **changes: object) -> tu
 )
 def test_against_one_big_batch(changes: dict[str, object]) -> None:
     examples = tiny.collection().examples("train")[:24]
-    loss, expected = gradients(examples, cached=False, **changes)
-    cached, found = gradients(examples, cached=True, **changes)
-    assert cached == pytest.approx(loss, abs=1e-6)
-    assert found.keys() == expected.keys()
-    for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, atol=1e-6, rtol=1e-4)
+    loss, expected = gradients(examples, graph_tokens=ALL, **changes)
+    for held in (0, 200):  # none of the graphs, some of them
+        cached, found = gradients(examples, graph_tokens=held, **changes)
+        assert cached == pytest.approx(loss, abs=1e-6)
+        assert found.keys() == expected.keys()
+        for name, gradient in expected.items():
+            torch.testing.assert_close(found[name], gradient, atol=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["autocast", "bfloat16"])
 def test_in_bfloat16(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.setattr(precision, "has_bfloat16", lambda _: True)
     examples = tiny.collection().examples("train")[:24]
-    loss, expected = gradients(examples, cached=False, precision="fast", weights=kind)
-    cached, found = gradients(examples, cached=True, precision="fast", weights=kind)
+    loss, expected = gradients(examples, graph_tokens=ALL, precision="fast", weights=kind)
+    cached, found = gradients(examples, graph_tokens=200, precision="fast", weights=kind)
     assert cached == pytest.approx(loss, abs=1e-6)
     for name, gradient in expected.items():
         scale = float(gradient.abs().max())
@@ -62,9 +65,9 @@ def test_weights_that_autocast_converted_without_a_graph_are_not_taken_again(mon
     layer = torch.nn.Linear(4, 3)
     texts = torch.ones(2, 4)
     parts = MicroBatches(
-        [lambda: layer(texts).float()], [2], 3, torch.device("cpu"), lambda: running(Precision.FAST, torch.device("cpu"))
+        [lambda: layer(texts).float()], [2], [8], 3, torch.device("cpu"), lambda: running(Precision.FAST, torch.device("cpu"))
     )
-    backward(parts, lambda vectors: vectors.sum(), cached=True)
+    backward(parts, lambda vectors: vectors.sum(), graph_tokens=0)
     assert layer.weight.grad is not None
     assert layer.weight.grad.tolist() == [[2.0] * 4] * 3
 
@@ -84,23 +87,27 @@ def test_one_graph_at_a_time() -> None:
         return (inner * inner).unsqueeze(0)
 
     def parts() -> MicroBatches:
-        return MicroBatches([forward] * 6, [1] * 6, 3, torch.device("cpu"), nullcontext)
+        return MicroBatches([forward] * 6, [1] * 6, [4] * 6, 3, torch.device("cpu"), nullcontext)
 
-    loss = backward(parts(), lambda vectors: vectors.sum(), cached=True)
+    loss = backward(parts(), lambda vectors: vectors.sum(), graph_tokens=0)
     assert (float(loss), len(held), most) == (72.0, 6, 0)
     held.clear()
-    backward(parts(), lambda vectors: vectors.sum(), cached=False)
+    most = 0
+    backward(parts(), lambda vectors: vectors.sum(), graph_tokens=13)  # three of the six are held until the loss is taken
+    assert most == 2
+    held.clear()
+    backward(parts(), lambda vectors: vectors.sum(), graph_tokens=ALL)
     assert weight.grad is not None
-    assert weight.grad.tolist() == [96.0] * 3  # twice 6 parts of 8 each
+    assert weight.grad.tolist() == [144.0] * 3  # three times 6 parts of 8 each
 
 
 def test_training_with_it_ends_the_same() -> None:
     examples = tiny.collection().examples("train")
     found = []
-    for cached in (False, True):
+    for held in (0, ALL):
         tower = tiny.tower()
         model = BiEncoder(tower, tower)
-        losses = train(model, examples, options(gradient_cache=cached, learning_rate=1e-4)).losses
+        losses = train(model, examples, options(graph_tokens=held, learning_rate=1e-4)).losses
         assert weights(model) != weights(BiEncoder(tiny.tower(), tiny.tower()))
         found.append(losses)
     assert found[0] == pytest.approx(found[1], abs=1e-4)

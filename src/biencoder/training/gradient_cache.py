@@ -1,8 +1,8 @@
-"""One backward pass over many micro-batches: with all of their graphs held, or with one at a time.
+"""One backward pass over many micro-batches, with the graphs of as many of them held as memory is granted.
 
-Holding one at a time is gradient caching (Gao, Zhang, Han and Callan, Scaling deep contrastive learning batch size under
-memory limited setup, 2021): embed without a graph, take the loss's gradient with regard to the vectors, then embed each
-micro-batch again with its graph and hand it its part of that gradient. The sum is the gradient of the whole batch, to rounding.
+The others go through gradient caching (Gao, Zhang, Han and Callan, Scaling deep contrastive learning batch size under memory
+limited setup, 2021): embed without a graph, take the loss's gradient with regard to the vectors, then embed each micro-batch
+again with its graph and hand it its part of that gradient. The sum is the gradient of the whole batch, to rounding.
 
 Under torchrun each process embeds its share of the micro-batches, all see all vectors, and the gradients are summed: the same
 loss and gradients as one process would have (`biencoder.training.distributed`).
@@ -30,6 +30,7 @@ class MicroBatches:
     Attributes:
         forwards: embed one part each; the same on every process, in the same order.
         sizes: texts of each part.
+        tokens: of each part, padding included.
         dimension: of the vectors.
         device: where they lie.
         running: opens the context that the parts are embedded in. Autocast keeps converted weights as long as a context lasts:
@@ -38,6 +39,7 @@ class MicroBatches:
 
     forwards: Sequence[Forward]
     sizes: Sequence[int]
+    tokens: Sequence[int]
     dimension: int
     device: torch.device
     running: Callable[[], AbstractContextManager[object]]
@@ -47,37 +49,45 @@ class MicroBatches:
         return with_others(own, self.sizes, dimension=self.dimension, device=self.device)
 
 
-def backward(parts: MicroBatches, loss_of: Callable[[Tensor], Tensor], *, cached: bool) -> Tensor:
+def backward(parts: MicroBatches, loss_of: Callable[[Tensor], Tensor], *, graph_tokens: int) -> Tensor:
     """Accumulate the gradients of a loss over the vectors of a whole batch.
 
     Args:
         parts: the batch.
         loss_of: from all vectors, shape (texts, d), in the order of the parts, to a scalar.
-        cached: hold one part's graph at a time instead of all of them; a forward pass more.
+        graph_tokens: hold the graphs of this process's first parts, up to so many tokens; the others are computed twice.
 
     Returns:
         The loss, detached.
     """
-    own = [parts.forwards[number] for number in own_share(len(parts.forwards))]
-    if not cached:
-        with parts.running():
-            vectors = [forward() for forward in own]
-        loss = loss_of(parts.together(vectors))
-        _backward(loss)
-        return loss.detach()
+    own = list(own_share(len(parts.forwards)))
+    held = _held([parts.tokens[number] for number in own], graph_tokens)
+    with parts.running():
+        vectors = [parts.forwards[number]() for number in own[:held]]
     with torch.no_grad(), parts.running():
-        leaves = [forward() for forward in own]
+        leaves = [parts.forwards[number]() for number in own[held:]]
     for leaf in leaves:
         leaf.requires_grad_()
-    loss = loss_of(parts.together(leaves))
-    _backward(loss)
-    for forward, leaf in zip(own, leaves, strict=True):
+    loss = loss_of(parts.together([*vectors, *leaves]))
+    if loss.requires_grad:  # not where a process has no part of its own
+        loss.backward()  # type: ignore[no-untyped-call]
+    for number, leaf in zip(own[held:], leaves, strict=True):
         with parts.running():
-            again = forward()
+            again = parts.forwards[number]()
         again.backward(leaf.grad)  # type: ignore[no-untyped-call]
     return loss.detach()
 
 
-def _backward(loss: Tensor) -> None:
-    if loss.requires_grad:  # not where a process has no part of its own
-        loss.backward()  # type: ignore[no-untyped-call]
+def _held(tokens: Sequence[int], limit: int) -> int:
+    """How many of the first parts fit.
+
+    >>> _held([5, 4, 2], 9), _held([5, 4, 2], 4), _held([], 4)
+    (2, 0, 0)
+    """
+    count = total = 0
+    for own in tokens:
+        total += own
+        if total > limit:
+            break
+        count += 1
+    return count

@@ -49,8 +49,9 @@ class TrainingOptions(BaseModel):
     """Of the attention weights; 0 keeps the fused attention kernel, which has no dropout on processors."""
     token_budget: Annotated[int, Field(ge=64)] = 1024
     """Tokens of a micro-batch; on processors small ones stay in the cache (docs/experiments.md)."""
-    gradient_cache: bool = False
-    """Hold the activations of one micro-batch at a time, for batches beyond memory; costs a forward pass more."""
+    graph_tokens: Annotated[int, Field(ge=0)] = 16384
+    """Tokens of a step whose activations are held, about 2 GB with a small backbone; what is beyond is computed twice
+    (gradient caching), so that memory does not grow with the batch or its negatives."""
     attention: Literal["auto", "fused", "plain"] = "auto"
     weights: Literal["auto", "autocast", "bfloat16"] = "auto"
     """How `fast` computes: float32 weights converted product by product, or a bfloat16 copy of them beside float32 masters.

@@ -1,8 +1,8 @@
 """Training a cross-encoder on lists of documents; checkpoints and exact resume as in `biencoder.training.trainer`.
 
 The softmax of a list looks at that list alone. A step therefore runs some whole lists at a time, as many as memory is granted
-their activations (`RerankerOptions.graph_tokens`), and adds up the gradients: nothing is computed twice. A list too long for
-that goes through `biencoder.training.gradient_cache`, which holds one micro-batch of it at a time, for a forward pass more.
+their activations (`RerankerOptions.graph_tokens`), and adds up the gradients: nothing is computed twice. Of a list too long for
+that, `biencoder.training.gradient_cache` computes the rest twice.
 """
 
 from __future__ import annotations
@@ -188,8 +188,7 @@ class _Run:
             parts, order = self.parts([row for member in members for row in rows[member]], seed, begun)
             begun += len(parts.forwards)
             loss_of = partial(self.loss_of, order=order, group=group, count=len(drawn))
-            cached = sum(sizes[member] for member in members) > self.options.graph_tokens
-            total += float(backward(parts, loss_of, cached=cached))
+            total += float(backward(parts, loss_of, graph_tokens=self.options.graph_tokens))
         sum_gradients(self.module.parameters())
         return total
 
@@ -203,7 +202,9 @@ class _Run:
             for number, batch in enumerate(batches)
         ]
         order = torch.tensor([place for batch in batches for place in batch], device=device).argsort()
-        return MicroBatches(forwards, [len(batch) for batch in batches], 1, device, partial(running, precision, device)), order
+        sizes = [len(batch) for batch in batches]
+        tokens = [sum(len(rows[place].ids) for place in batch) for batch in batches]
+        return MicroBatches(forwards, sizes, tokens, 1, device, partial(running, precision, device)), order
 
     def loss_of(self, scores: Tensor, *, order: Tensor, group: Sequence[CandidateList], count: int) -> Tensor:
         """A group's share of the mean loss, from the scores in the order of the micro-batches, shape (pairs, 1)."""

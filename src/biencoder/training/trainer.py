@@ -193,7 +193,7 @@ class _Run:
                 )
             return loss
 
-        loss = backward(parts, loss_of, cached=self.options.gradient_cache)
+        loss = backward(parts, loss_of, graph_tokens=self.options.graph_tokens)
         self.computation.collect_gradients()
         sum_gradients(self.towers.parameters())
         return float(loss)
@@ -202,6 +202,7 @@ class _Run:
         """The batch's texts as micro-batches, and where the vectors of its queries and of its documents lie among all."""
         forwards: list[Callable[[], Tensor]] = []
         sizes: list[int] = []
+        tokens: list[int] = []
         places = []
         for tower, texts in ((self.computation.query, batch.queries), (self.computation.document, batch.documents)):
             unique, positions = distinct(texts)
@@ -212,11 +213,13 @@ class _Run:
                 # A text's dropout is a function of the step and its micro-batch: see state.py and gradient_cache.py.
                 forwards.append(partial(_embed, tower, *collated, seed=seed * 4099 % 2**62 + len(forwards)))
                 sizes.append(len(members))
+                tokens.append(collated[0].numel())
                 order += members
             place = {member: sum(sizes) - len(order) + number for number, member in enumerate(order)}
             places.append(torch.tensor([place[position] for position in positions], device=self.device))
         dimension = self.model.dimension
-        return MicroBatches(forwards, sizes, dimension, self.device, self.computation.running), places[0], places[1]
+        parts = MicroBatches(forwards, sizes, tokens, dimension, self.device, self.computation.running)
+        return parts, places[0], places[1]
 
     def look(self, validate: Validate | None, *, at: int) -> None:
         """Take the dev score, and keep the weights where it is the best so far; a score taken before a restart stands."""
