@@ -105,12 +105,12 @@ negatives = "mined"
             "round = 2",
             (
                 "the key 'stages.1.round' is unknown; did you mean 'rounds'? "
-                "there are: name, negatives, rounds, teacher, training, mining"
+                "there are: name, negatives, rounds, teacher, rate, training, mining"
             ),
         ),
         (
             "zzz = 2",
-            "the key 'stages.1.zzz' is unknown; there are: name, negatives, rounds, teacher, training, mining",
+            "the key 'stages.1.zzz' is unknown; there are: name, negatives, rounds, teacher, rate, training, mining",
         ),
         ("rounds = 0", "stages.1.rounds is 0: input should be greater than or equal to 1"),
         (

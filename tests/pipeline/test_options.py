@@ -70,7 +70,9 @@ def test_the_curriculum() -> None:
         ("info_nce", 3),
         ("kl", 6),
     ]
-    assert [one.mining_options(seed=0).relative_margin for one in CURRICULUM] == [0.05, 0.05, 0.05, 0.0]
+    assert [one.learning_rate for one in training] == pytest.approx([5e-5, 3e-5, 3e-5, 2e-5])
+    named = StageOptions.model_validate({"name": "own", "rate": 0.5, "training": {"learning_rate": 1e-3}})
+    assert named.training_options(base).learning_rate == 1e-3
     assert FitOptions().stages == CURRICULUM
 
 

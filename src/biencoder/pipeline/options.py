@@ -41,6 +41,8 @@ class StageOptions(BaseModel):
     """How often the negatives are mined anew, with the model as it is by then; each round trains and is judged by itself."""
     teacher: bool = False
     """Only with a teacher that ranks better than the model does; its scores come with the examples."""
+    rate: Annotated[float, Field(gt=0, le=100)] = 1.0
+    """Share of the run's learning rate, where the stage names none: harder negatives want smaller steps."""
     training: TrainingChanges = TrainingChanges()  # type: ignore[valid-type]
     mining: MiningChanges = MiningChanges()  # type: ignore[valid-type]
 
@@ -55,7 +57,8 @@ class StageOptions(BaseModel):
 
     def training_options(self, base: TrainingOptions) -> TrainingOptions:
         """What the stage is trained with."""
-        return TrainingOptions.model_validate({**base.model_dump(), **_given(self.training)})
+        slowed = {"learning_rate": base.learning_rate * self.rate}
+        return TrainingOptions.model_validate({**base.model_dump(), **slowed, **_given(self.training)})
 
 
 def _given(changes: BaseModel) -> dict[str, Any]:
@@ -68,11 +71,9 @@ def _stage(name: str, *, training: dict[str, Any] | None = None, **more: Any) ->
 
 CURRICULUM = (
     _stage("in-batch"),
-    _stage("bm25", negatives="bm25", training={"negatives": 1}),
-    _stage("mined", negatives="mined", rounds=2, training={"negatives": 3}),
-    _stage(
-        "distilled", negatives="mined", teacher=True, training={"loss": "kl", "negatives": 6}, mining={"relative_margin": 0.0}
-    ),
+    _stage("bm25", negatives="bm25", rate=0.6, training={"negatives": 1}),
+    _stage("mined", negatives="mined", rate=0.6, rounds=2, training={"negatives": 3}),
+    _stage("distilled", negatives="mined", rate=0.4, teacher=True, training={"loss": "kl", "negatives": 6}),
 )
 """From easy to hard (DPR, 2020; ANCE and RocketQA, 2021), then what a cross-encoder thinks of the hardest."""
 
