@@ -177,3 +177,14 @@ def test_first_difference_in_a_nested_value(value: Any) -> None:
 
 def test_first_difference_of_a_missing_key_and_a_long_value() -> None:
     assert first_difference({"a": 1}, {"a": 1, "b": "x" * 99}) == 'b: null, now "' + "x" * 56 + "..."
+
+
+def test_none_where_there_may_be_none(tmp_path: Path) -> None:
+    assert configure(FitOptions, settings=["budget=none"]).budget is None
+    assert configure(FitOptions, settings=["teacher=none"]).teacher == "none"  # a name here
+    file = tmp_path / "options.toml"
+    file.write_text('[[stages]]\nname = "hard"\nnegatives = "mined"\n[stages.mining]\nrelative_margin = "none"\n')
+    (stage,) = configure(FitOptions, file=file).stages
+    assert stage.mining_options(seed=0).relative_margin is None
+    with pytest.raises(ArgumentError, match=r"^measure is"):
+        configure(FitOptions, settings=["measure=3"])

@@ -39,7 +39,7 @@ def configure(kind: type[Options], *, file: Path | None = None, settings: Sequen
             raise ArgumentError(f"--set {setting}: key=value was expected, such as training.epochs=2")
         _put(values, key.strip().split("."), _value(text.strip()))
     try:
-        return kind.model_validate(values)
+        return kind.model_validate(_without_nones(values, kind))
     except ValidationError as error:
         raise ArgumentError(_explain(error, kind, file)) from None
 
@@ -98,6 +98,17 @@ def _explain(error: ValidationError, kind: type[BaseModel], file: Path | None) -
         return f"{where}the key {key!r} is unknown" + nearest(path[-1], fields)
     what = f"{key} is {first['input']!r}: " if path else ""  # else it is said of the whole
     return f"{where}{what}{first['msg'][0].lower()}{first['msg'][1:]}"
+
+
+def _without_nones(value: Any, kind: Any) -> Any:
+    """The value with ``none`` taken for what it says, where the option may be without a value: TOML has no word for that."""
+    if isinstance(value, list):
+        return [_without_nones(one, kind) for one in value]
+    models = [one for one in _kinds(kind) if issubclass(one, BaseModel)]
+    if isinstance(value, dict) and models:
+        fields = models[0].model_fields
+        return {name: _without_nones(own, fields[name].annotation if name in fields else None) for name, own in value.items()}
+    return None if value == "none" and type(None) in _kinds(kind) else value
 
 
 def _fields_at(kind: type[BaseModel], path: list[str]) -> list[str]:

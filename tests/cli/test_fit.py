@@ -3,6 +3,8 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+import pytest
+
 from tests.cli.running import cli, failure
 
 
@@ -77,3 +79,12 @@ def test_documents_alone(tiny_model_folder: Path, collection_folder: Path, tmp_p
     assert done.status == 0, done.err
     assert done.json["made_up"] is True
     assert "no queries: 60 are made from the documents" in done.err
+
+
+def test_several_processes(
+    tiny_model_folder: Path, collection_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert failure("fit", collection_folder, "--model", tiny_model_folder, "--out", tmp_path / "run") == (
+        "fit is one process; under torchrun call biencoder.training.trainer.train (docs/training.md)"
+    )

@@ -275,10 +275,7 @@ def test_read_run(tiny_model: BiEncoder, tiny_collection: Collection, tmp_path: 
 
 def progressive(**changes: Any) -> FitOptions:
     """The whole curriculum, teacher included, in a few seconds; epochs so that a teacher learns to rank."""
-    stages = [stage.model_dump(exclude_none=True) for stage in CURRICULUM]
-    for stage in stages:
-        stage["training"] = {name: value for name, value in stage["training"].items() if value is not None}
-        stage["mining"] = {name: value for name, value in stage["mining"].items() if value is not None}
+    stages = [stage.model_dump() for stage in CURRICULUM]
     reranker = {"learning_rate": 3e-3, "epochs": 12, "batch_size": 16, "checkpoint_seconds": 0}
     usual = {"stages": stages, "teacher": "auto", "interpolate": [0.5], "reranker": reranker, "matryoshka": True}
     return options({"epochs": 2}, **(usual | changes))

@@ -61,6 +61,8 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
     split decides whether it is kept; where there is none, a part of train is held out for it. The run folder tells the whole
     story and can be given wherever a MODEL is asked for.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ArgumentError("fit is one process; under torchrun call biencoder.training.trainer.train (docs/training.md)")
     with TerminalProgress(quiet=quiet) as progress:
         from biencoder.configuration import configure
         from biencoder.pipeline import FitOptions, fit

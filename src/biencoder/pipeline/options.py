@@ -4,12 +4,31 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    create_model,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from biencoder.mining import MiningOptions
 from biencoder.training.options import TrainingOptions
 from biencoder.training.reranker_options import RerankerOptions
+
+
+class _Said(BaseModel):
+    """Options of which only those that were said count, also where it was said that there shall be none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_serializer(mode="wrap")
+    def _what_was_said(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialise(self).items() if name in self.model_fields_set}
 
 
 def _changes(kind: type[BaseModel]) -> type[BaseModel]:
@@ -20,7 +39,7 @@ def _changes(kind: type[BaseModel]) -> type[BaseModel]:
         for bound in field.metadata:
             checked = Annotated[checked, bound]
         fields[name] = (checked | None, None)
-    return create_model(f"{kind.__name__}Changes", __config__=ConfigDict(extra="forbid", frozen=True), **fields)
+    return create_model(f"{kind.__name__}Changes", __base__=_Said, **fields)
 
 
 TrainingChanges = _changes(TrainingOptions)
@@ -48,21 +67,21 @@ class StageOptions(BaseModel):
 
     def names(self, option: str) -> bool:
         """Whether the stage says itself what a training option is."""
-        return option in _given(self.training)
+        return option in _said(self.training)
 
     def mining_options(self, *, seed: int) -> MiningOptions:
         """What the stage's negatives are mined with."""
         source = "bm25" if self.negatives == "bm25" else "model"
-        return MiningOptions.model_validate({"seed": seed, **_given(self.mining), "source": source})
+        return MiningOptions.model_validate({"seed": seed, **_said(self.mining), "source": source})
 
     def training_options(self, base: TrainingOptions) -> TrainingOptions:
         """What the stage is trained with."""
         slowed = {"learning_rate": base.learning_rate * self.rate}
-        return TrainingOptions.model_validate({**base.model_dump(), **slowed, **_given(self.training)})
+        return TrainingOptions.model_validate({**base.model_dump(), **slowed, **_said(self.training)})
 
 
-def _given(changes: BaseModel) -> dict[str, Any]:
-    return {name: value for name, value in changes.model_dump().items() if value is not None}
+def _said(changes: BaseModel) -> dict[str, Any]:
+    return changes.model_dump()
 
 
 def _stage(name: str, *, training: dict[str, Any] | None = None, **more: Any) -> StageOptions:

@@ -42,7 +42,7 @@ Pair = tuple[str, str]
 
 _BLOCK = 4096
 """Pairs that are tokenised and sorted by length together; nearly every length then fills its batches."""
-_CPU_TOKENS = 1536
+_CPU_TOKENS = 1024
 _GPU_TOKENS = 65536
 """Tokens of a micro-batch; on processors, small ones stay in the cache."""
 _HEAD_KEYS = ("classifier_pooling", "classifier_activation", "summary_type", "summary_use_proj", "summary_activation")
