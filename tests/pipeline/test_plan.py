@@ -117,7 +117,7 @@ def test_a_stage_that_would_have_too_few_steps_is_left_out_and_the_others_have_i
 
 def test_a_teacher_goes_with_the_last_stage_that_it_would_serve() -> None:
     plan = planned(budget=3, pairs=500, queries=500, training={"epochs": 0.8})
-    assert [unit.name for unit in plan.units] == ["in-batch", "bm25"]
+    assert [unit.name for unit in plan.units] == ["in-batch", "mined"]
     assert (plan.teacher_lists, plan.teacher_minutes) == (0, 0)
 
 
@@ -219,17 +219,19 @@ def plans(draw: st.DrawFn) -> tuple[FitOptions, Plan, dict[str, int]]:
 def test_laws(drawn: tuple[FitOptions, Plan, dict[str, int]]) -> None:
     options, plan, sizes = drawn
     kept = list(dict.fromkeys(unit.stage for unit in plan.units))
-    left = {reason.partition(":")[0] for reason in plan.left_out}
+    left = {reason.partition(":")[0] for reason in plan.left_out if "one round" not in reason}
     assert {options.stages[stage].name for stage in kept} | left == {"in-batch", "bm25", "mined", "distilled"}
     assert kept == sorted(kept)
     assert kept[0] == 0
     for stage in kept:
         rounds = [unit for unit in plan.units if unit.stage == stage]
-        assert [unit.round for unit in rounds] == list(range(1, options.stages[stage].rounds + 1))
+        wanted = options.stages[stage].rounds
+        fewer = any(f"room for one round, not {wanted}" in reason for reason in plan.left_out)
+        assert [unit.round for unit in rounds] == list(range(1, (1 if fewer and wanted > 1 else wanted) + 1))
         assert len({(unit.epochs, unit.minutes) for unit in rounds}) == 1
         steps = PairSampler(count=sizes["pairs"], batch_size=options.training.batch_size, seed=0).steps_per_epoch
-        wanted = 5 if options.training.epochs == 5 else 0.3 if options.training.epochs == 0.3 else 3
-        assert 0 < rounds[0].epochs <= wanted
+        most = 5 if options.training.epochs == 5 else 0.3 if options.training.epochs == 0.3 else 3
+        assert 0 < rounds[0].epochs <= most
         assert len(kept) == 1 or rounds[0].epochs * steps >= 8 or options.budget is None or rounds[0].epochs * 2 >= 0.3
     assert min(500, sizes["documents"]) <= plan.dev_documents <= min(5000, sizes["documents"])
     assert plan.mining_documents is None or 1000 <= plan.mining_documents < sizes["documents"]

@@ -191,6 +191,7 @@ class _Planner:
         self.teacher_given = teacher_given
         self.budget = float("inf") if options.budget is None else options.budget * _HEADROOM
         self.left_out: list[str] = []
+        self.rounds = {number: stage.rounds for number, stage in enumerate(options.stages)}
 
     def plan(self) -> Plan:
         """Units at their wanted size, cut where they must be."""
@@ -202,10 +203,9 @@ class _Planner:
         if wants_teacher and not self.teacher_given and plan.teacher_lists < _LEAST_TEACHER * self._teacher_lists():
             self._leave_out_taught(stages, "the budget has no room for a teacher")
             plan = self._sized(stages, teacher=False)
-        while len(stages) > 1 and self._short(plan):
-            _, stage = stages.pop()
-            self.left_out.append(f"{stage.name}: the budget has no room for it")
+        while (len(stages) > 1 or self.rounds[stages[0][0]] > 1) and self._short(plan):
             has_teacher = plan.teacher_lists > 0 or (wants_teacher and self.teacher_given)
+            self._give_up(stages, teacher=has_teacher)
             plan = self._sized(stages, teacher=has_teacher and any(one.negatives == "mined" for _, one in stages))
         return replace(plan, left_out=tuple(self.left_out))
 
@@ -214,6 +214,20 @@ class _Planner:
             if stage.teacher and len(stages) > 1:
                 stages.remove((number, stage))
                 self.left_out.append(f"{stage.name}: {reason}")
+
+    def _give_up(self, stages: list[tuple[int, StageOptions]], *, teacher: bool) -> None:
+        """One thing less: rounds; then BM25's negatives, where that leaves room for the model's own; then what is last."""
+        for number, stage in reversed(stages):
+            if self.rounds[number] > 1:
+                self.left_out.append(f"{stage.name}: the budget has room for one round, not {self.rounds[number]}")
+                self.rounds[number] = 1
+                return
+        harder = [(number, stage) for number, stage in stages if stage.negatives != "bm25"]
+        enough = 1 < len(harder) < len(stages) and not self._short(self._sized(harder, teacher=teacher))
+        place = next(at for at, (_, stage) in enumerate(stages) if stage.negatives == "bm25") if enough else -1
+        _, stage = stages.pop(place)
+        self.left_out = [reason for reason in self.left_out if not reason.startswith(f"{stage.name}: ")]
+        self.left_out.append(f"{stage.name}: the budget has no room for it")
 
     def _short(self, plan: Plan) -> bool:
         over = self.options.budget is not None and plan.minutes > self.options.budget
@@ -225,27 +239,29 @@ class _Planner:
         return unit.epochs * batches
 
     def _wanted_steps(self, unit: Unit) -> float:
-        return self._steps(replace(unit, epochs=round(self._epochs(self.options.stages[unit.stage]), 4)))
+        return self._steps(replace(unit, epochs=round(self._epochs(unit.stage), 4)))
 
-    def _epochs(self, stage: StageOptions) -> float:
+    def _epochs(self, number: int) -> float:
         """As asked for; else one, and up to three where there are few pairs; shared by a stage's rounds."""
-        training = stage.training_options(self.options.training)
-        epochs = training.epochs
+        stage = self.options.stages[number]
+        epochs = stage.training_options(self.options.training).epochs
         if not stage.names("epochs") and "epochs" not in self.options.training.model_fields_set:
             epochs = min(3.0, max(1.0, _LEAST_EPOCHS_PAIRS / max(1, self.pairs)))
-        return epochs / stage.rounds
+        return epochs / self.rounds[number]
 
     def _sized(self, stages: list[tuple[int, StageOptions]], *, teacher: bool) -> Plan:
-        evaluations = 2 + len(self.options.interpolate) + sum(stage.rounds for _, stage in stages)
+        evaluations = 2 + len(self.options.interpolate) + sum(self.rounds[number] for number, _ in stages)
         dev_documents = self._dev_documents(evaluations)
         a_look = (dev_documents * self.speeds.document_whole + self.dev_queries * self.speeds.query) / self.speeds.encode / 60
-        rounds = sum(stage.rounds for _, stage in stages if stage.negatives != "in-batch")
+        rounds = sum(self.rounds[number] for number, stage in stages if stage.negatives != "in-batch")
         mining_documents = self._mining_documents(max(1, rounds))
         encoding = (mining_documents or self.documents) * self.speeds.document_whole / self.speeds.encode / 60
         lists = self._teacher_lists() if teacher and not self.teacher_given else 0
         teaching = self._teaching_minutes(lists)
         units = [
-            self._unit(number, stage, at, a_look, encoding, teacher) for number, stage in stages for at in range(stage.rounds)
+            self._unit(number, stage, at, a_look, encoding, teacher)
+            for number, stage in stages
+            for at in range(self.rounds[number])
         ]
         other = a_look * (2 + len(self.options.interpolate))
         training = sum(self._training_minutes(unit) for unit in units)
@@ -262,8 +278,8 @@ class _Planner:
         )
 
     def _unit(self, number: int, stage: StageOptions, at: int, a_look: float, encoding: float, teacher: bool) -> Unit:
-        name = stage.name if stage.rounds == 1 else f"{stage.name}-{at + 1}"
-        unit = Unit(name, number, at + 1, self.pairs, self._epochs(stage), 0.0)
+        name = stage.name if self.rounds[number] == 1 else f"{stage.name}-{at + 1}"
+        unit = Unit(name, number, at + 1, self.pairs, self._epochs(number), 0.0)
         minutes = self._training_minutes(unit) + a_look
         if stage.negatives != "in-batch":
             minutes += encoding
