@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from biencoder.data.collection import Collection
     from biencoder.errors import BiencoderError
     from biencoder.evaluation import Comparison, Evaluation, compare, evaluate
-    from biencoder.pipeline import FitOptions, fit
+    from biencoder.mining import MiningOptions, mine
+    from biencoder.pipeline import FitOptions, StageOptions, fit
     from biencoder.records import Document, Example, Hit, Judgement, Query
     from biencoder.reranking import RerankFitOptions, fit_reranker
     from biencoder.search import KeywordSearcher, Reranker, Searcher, build_index, encode
@@ -44,10 +45,12 @@ _HOMES = {
     "Hit": "biencoder.records",
     "Judgement": "biencoder.records",
     "KeywordSearcher": "biencoder.search",
+    "MiningOptions": "biencoder.mining",
     "Query": "biencoder.records",
     "RerankFitOptions": "biencoder.reranking",
     "Reranker": "biencoder.search",
     "Searcher": "biencoder.search",
+    "StageOptions": "biencoder.pipeline",
     "Tower": "biencoder.towers.tower",
     "build_index": "biencoder.search",
     "compare": "biencoder.evaluation",
@@ -55,6 +58,7 @@ _HOMES = {
     "evaluate": "biencoder.evaluation",
     "fit": "biencoder.pipeline",
     "fit_reranker": "biencoder.reranking",
+    "mine": "biencoder.mining",
 }
 
 __all__ = [
@@ -70,10 +74,12 @@ __all__ = [
     "Hit",
     "Judgement",
     "KeywordSearcher",
+    "MiningOptions",
     "Query",
     "RerankFitOptions",
     "Reranker",
     "Searcher",
+    "StageOptions",
     "Tower",
     "build_index",
     "compare",
@@ -81,6 +87,7 @@ __all__ = [
     "evaluate",
     "fit",
     "fit_reranker",
+    "mine",
 ]
 
 

@@ -64,8 +64,8 @@ def test_leaks_are_counted_for_each_split() -> None:
     )
     end = "its figures say little of new queries; take them out of one of the two"
     assert guards.leaked_queries(collection, options()) == [
-        f"1 queries of dev stand in train word for word (such as 'dev1'): {end}",
-        f"3 queries of test stand in train word for word (such as 'test0'): {end}",
+        f"1 query of dev also in train, word for word (such as 'dev1'): {end}",
+        f"3 queries of test also in train, word for word (such as 'test0'): {end}",
     ]
     assert guards.leaked_queries(collection, options(train_split="dev", dev_split="test")) == [
         f"1 queries of train stand in dev word for word (such as 'train0'): {end}",

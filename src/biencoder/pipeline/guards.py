@@ -38,9 +38,10 @@ def leaked_queries(collection: Collection, options: FitOptions) -> list[str]:
             continue
         both = [name for name, text in plain(split).items() if text in trained]
         if both:
+            many = "1 query" if len(both) == 1 else f"{len(both)} queries"
             found.append(
-                f"{len(both)} queries of {split} stand in {options.train_split} word for word (such as {both[0]!r}): its "
-                "figures say little of new queries; take them out of one of the two"
+                f"{many} of {split} also in {options.train_split}, word for word (such as {both[0]!r}): its figures say little "
+                "of new queries; take them out of one of the two"
             )
     return found
 

@@ -128,7 +128,7 @@ class Plan:
 
 def measure_speeds(model: BiEncoder, examples: Sequence[Example], options: FitOptions) -> Speeds:
     """Lengths and speeds on a few of the pairs."""
-    step = max(1, len(examples) // _SAMPLE)
+    step = -(-len(examples) // _SAMPLE)
     some = list(examples[::step])[:_SAMPLE]
     queries, documents = [one.query for one in some], [one.positive for one in some]
     wholes = [len(row) for row in model.document_tower.tokenise(documents)]
@@ -201,6 +201,9 @@ class _Planner:
             self._leave_out_taught(stages, "there is no teacher")
         plan = self._sized(stages, teacher=wants_teacher)
         if wants_teacher and not self.teacher_given and plan.teacher_lists < _LEAST_TEACHER * self._teacher_lists():
+            self._leave_out_taught(stages, "the budget has no room for a teacher")
+            plan = self._sized(stages, teacher=False)
+        if plan.teacher_lists and self._short(plan):
             self._leave_out_taught(stages, "the budget has no room for a teacher")
             plan = self._sized(stages, teacher=False)
         while (len(stages) > 1 or self.rounds[stages[0][0]] > 1) and self._short(plan):
