@@ -68,7 +68,7 @@ def test_leaks_are_counted_for_each_split() -> None:
         f"3 queries of test also in train, word for word (such as 'test0'): {end}",
     ]
     assert guards.leaked_queries(collection, options(train_split="dev", dev_split="test")) == [
-        f"1 queries of train stand in dev word for word (such as 'train0'): {end}",
+        f"1 query of train also in dev, word for word (such as 'train0'): {end}",
         f"1 queries of test stand in dev word for word (such as 'test1'): {end}",
     ]
 
