@@ -69,7 +69,7 @@ def test_leaks_are_counted_for_each_split() -> None:
     ]
     assert guards.leaked_queries(collection, options(train_split="dev", dev_split="test")) == [
         f"1 query of train also in dev, word for word (such as 'train0'): {end}",
-        f"1 queries of test stand in dev word for word (such as 'test1'): {end}",
+        f"1 query of test also in dev, word for word (such as 'test1'): {end}",
     ]
 
 
