@@ -188,7 +188,8 @@ class _Fit:
 
     def mining_collection(self, plan: Plan) -> Collection:
         """What negatives are looked for in."""
-        if plan.mining_documents is None:
+        mines = any(self.options.stages[unit.stage].negatives != "in-batch" for unit in plan.units)
+        if plan.mining_documents is None or not mines:
             return self.task.collection
         split = self.options.train_split
         count = len(self.task.collection.queries(split))
