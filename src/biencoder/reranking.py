@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from biencoder.configuration import nearest
 from biencoder.data.collection import Collection
 from biencoder.data.sampling import sample
+from biencoder.data.training_split import held_out_note, training_examples, with_dev
 from biencoder.errors import DataError
 from biencoder.evaluation import Retriever, evaluate, parse_measure
 from biencoder.mining import MiningOptions, mine, read_examples
 from biencoder.progress import Progress
 from biencoder.records import Example, Hit
-from biencoder.run_folder import MEASURES, claim, write_json
+from biencoder.run_folder import EXAMPLES, MEASURES, claim, write_examples, write_json
 from biencoder.search.keywords import KeywordSearcher
 from biencoder.search.model import Model
 from biencoder.search.reranker import Reranker
 from biencoder.search.searcher import Searcher
-from biencoder.storage.folder import explain_os_errors, locked, write_file
+from biencoder.storage.folder import explain_os_errors, locked
 from biencoder.towers.cross_encoder import CrossEncoder
 from biencoder.training.reranker_options import RerankerOptions
 from biencoder.training.reranking import RerankerTraining, train_reranker
 from biencoder.training.state import digest_of
 
-_EXAMPLES = "examples.jsonl"
 _QUERIES = 16
 """Dev queries that are reranked together; enough for batches of pairs that are about equally long."""
 
@@ -159,25 +157,15 @@ class _Job:
             DataError: where there is nothing to train on.
         """
         options = self.options
-        if options.train_split not in self.collection.splits:
-            hint = nearest(options.train_split, self.collection.splits)
-            raise DataError(f"the collection has no split {options.train_split!r} to train on{hint}")
-        self.held_out = options.dev_split not in self.collection.splits
-        if self.held_out:
-            self.collection = self.collection.hold_out(
-                share=options.dev_share, seed=options.training.seed, into=options.dev_split, source=options.train_split
-            )
+        train, dev, seed = options.train_split, options.dev_split, options.training.seed
+        self.collection, self.held_out = with_dev(self.collection, train=train, dev=dev, share=options.dev_share, seed=seed)
         self.mined = negatives is None
         if negatives is None:
-            self.pairs = self.collection.examples(options.train_split)
-        else:
-            self.pairs = self._without_dev(read_examples(negatives))
+            self.pairs = training_examples(self.collection, train)
+            return
+        self.pairs = self._without_dev(read_examples(negatives))
         if not self.pairs:
-            raise DataError(
-                f"the split {options.train_split!r} has no relevant document to train on; grades above 0 are needed"
-                if negatives is None
-                else f"{negatives} has no example whose query is not in {options.dev_split}; mine the split that is trained on"
-            )
+            raise DataError(f"{negatives} has no example whose query is not in {dev}; mine the split that is trained on")
 
     def _without_dev(self, examples: list[Example]) -> list[Example]:
         """What decides must not be trained on, also where it was mined before it was held out."""
@@ -206,13 +194,12 @@ class _Job:
     def run(self) -> None:
         """Mine, find the dev queries' candidates, train, and say what came of it."""
         if self.held_out:
-            queries = len(self.collection.queries(self.options.dev_split))
-            self.progress.say(
-                f"no {self.options.dev_split} split: {queries} queries of {self.options.train_split} are held out, by document"
-            )
+            train, dev_split = self.options.train_split, self.options.dev_split
+            self.progress.say(held_out_note(self.collection, train=train, dev=dev_split))
         examples = self._examples()
         dev = _Dev.find(self.collection, self.options, self.retriever, self.progress)
-        self.progress.say(f"{self.options.measure} on {self.options.dev_split}: {dev.first_stage:.4f} before reranking")
+        before = dev.score(dev, Progress())
+        self.progress.say(f"{self.options.measure} on {self.options.dev_split}: {before:.4f} before reranking")
 
         def validate(candidate: CrossEncoder) -> float:
             score = dev.score(Reranker(dev, candidate, depth=self.options.candidates), self.progress)
@@ -223,20 +210,19 @@ class _Job:
         result = train_reranker(
             self.encoder, examples, training, folder=self.folder / "training", validate=validate, progress=self.progress
         )
-        self._finish(result, dev)
+        self._finish(result, dev, before)
 
     def _examples(self) -> list[Example]:
-        path = self.folder / _EXAMPLES
+        path = self.folder / EXAMPLES
         if not self.mined:
-            records = (asdict(example) | {"known_positives": len(example.known_positives)} for example in self.pairs)
-            write_file(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode())
+            write_examples(path, self.pairs)
             return self.pairs
         split, options = self.options.train_split, self.options.mining
         mine(self.retriever, self.collection, out=path, split=split, options=options, progress=self.progress)
         return read_examples(path)
 
-    def _finish(self, result: RerankerTraining, dev: _Dev) -> None:
-        before, after, measure = dev.first_stage, result.scores[result.chosen_step], self.options.measure
+    def _finish(self, result: RerankerTraining, dev: _Dev, before: float) -> None:
+        after, measure = result.scores[result.chosen_step], self.options.measure
         helps = after > before
         self.progress.say(
             f"reranking helps: {measure} on dev {before:.4f} → {after:.4f} (step {result.chosen_step})"
@@ -282,11 +268,6 @@ class _Dev:
             searcher = Searcher.in_memory(retriever, collection.documents, progress=progress)
         found = searcher.search_many(texts, k=options.candidates)
         return cls(collection, split, options.measure, dict(zip(texts, found, strict=True)))
-
-    @property
-    def first_stage(self) -> float:
-        """The measure of the candidates as they were found."""
-        return self.score(self, Progress())
 
     def search_many(self, queries: Sequence[str], *, k: int) -> list[list[Hit]]:
         """The first of each query's candidates."""

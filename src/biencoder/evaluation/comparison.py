@@ -129,9 +129,17 @@ def format_comparison(comparisons: Sequence[Comparison]) -> str:
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
+def format_p(p_value: float) -> str:
+    """A p-value in four digits, and never as 0.
+
+    >>> format_p(0.03125), format_p(0.00001)
+    ('p = 0.0312', 'p < 0.0001')
+    """
+    return f"p = {p_value:.4f}" if p_value >= 0.00005 else "p < 0.0001"
+
+
 def _cells(comparison: Comparison) -> list[str]:
     low, high = comparison.interval
-    p = comparison.p_value
     test = "paired t test" if comparison.test == "t" else f"paired randomisation, {comparison.permutations:,} permutations"
     return [
         comparison.measure,
@@ -140,7 +148,7 @@ def _cells(comparison: Comparison) -> list[str]:
         f"wins {comparison.wins}",
         f"ties {comparison.ties}",
         f"losses {comparison.losses}",
-        f"{f'p = {p:.4f}' if p >= 0.00005 else 'p < 0.0001'} ({test})",
+        f"{format_p(comparison.p_value)} ({test})",
     ]
 
 

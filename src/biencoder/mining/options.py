@@ -46,12 +46,6 @@ class MiningOptions(BaseModel):
     are logits; 0.5 leaves out what the teacher ranks above the positive."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
-    @field_validator("absolute_margin", "relative_margin", "near_duplicate", "denoise", mode="before")
-    @classmethod
-    def _none_in_words(cls, value: object) -> object:
-        """TOML and the command line have no null: there, ``none`` turns a filter off."""
-        return None if value == "none" else value
-
     @field_validator("last_rank")
     @classmethod
     def _behind_the_first(cls, last: int, info: ValidationInfo) -> int:

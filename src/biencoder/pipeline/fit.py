@@ -217,22 +217,26 @@ class _Fit:
 
     def look_before(self) -> None:
         """The guards that need no training."""
-        texts = [document.content for document in islice(self.task.collection.documents, _LOOKED_AT)]
-        self.cosine = guards.mean_cosine(self.model, texts)
+        self.texts = [document.content for document in islice(self.task.collection.documents, _LOOKED_AT)]
+        self.cosine = self.mean_cosine()
         self.warn(
             *guards.leaked_queries(self.task.collection, self.options),
             *guards.check_separation(self.model, self.task.examples),
             *guards.check_pooling(self.model, self.gate),
-            *guards.check_truncation(self.model, self.gate, texts),
+            *guards.check_truncation(self.model, self.gate, self.texts),
         )
 
     def look_after(self, units: list[UnitResult]) -> None:
         """The guards that look at what was trained."""
-        texts = [document.content for document in islice(self.task.collection.documents, _LOOKED_AT)]
         self.warn(
             *guards.check_negatives([unit.negatives for unit in units if unit.steps]),
-            *guards.check_collapse(guards.mean_cosine(self.model, texts), before=self.cosine),
+            *guards.check_collapse(self.mean_cosine(), before=self.cosine),
         )
+
+    def mean_cosine(self) -> float:
+        """Between some documents; by torch, since weights that have just changed would have to be exported for another."""
+        with self.model.run_by("torch", precision=self.options.training.precision):
+            return guards.mean_cosine(self.model, self.texts)
 
     def warn(self, *found: str) -> None:
         """Say and keep what guards found."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from biencoder.data.collection import Collection
 from biencoder.errors import DataError
 from biencoder.evaluation import Evaluation, compare, evaluate
-from biencoder.evaluation.comparison import Comparison
+from biencoder.evaluation.comparison import Comparison, format_p
 from biencoder.identity import short
 from biencoder.progress import Progress
 from biencoder.search.searcher import Searcher
@@ -36,8 +36,7 @@ class Gate:
 
     def evaluate(self, model: BiEncoder) -> Evaluation:
         """Per-query values of a model on dev."""
-        identity = model.identity
-        path = self._folder / f"{short(identity.document)}-{short(identity.query)}.json"
+        path = self._folder / f"{weights_key(model)}.json"
         if path.exists():
             try:
                 return Evaluation.read(path)
@@ -59,15 +58,22 @@ class Gate:
         return compare(after, before, measure=self.measure)
 
 
+def weights_key(model: BiEncoder) -> str:
+    """What tells a model's weights from any other's, in a file's name.
+
+    The execution is left out: the gate runs every model alike, and to know it could mean to export the model.
+    """
+    identity = model.checkpoint().identity()
+    return f"{short(identity.document)}-{short(identity.query)}"
+
+
 def told(comparison: Comparison) -> str:
     """A comparison in a few words.
 
     >>> told(Comparison("nDCG@10", 10, 0.51, 0.5, 0.01, 3, 5, 2, 0.5, "randomisation", 100, (0.0, 0.02), 0.95))
     '0.5000 → 0.5100 (+0.0100, p = 0.5000; 3 queries better, 2 worse)'
     """
-    p = comparison.p_value
-    sure = f"p = {p:.4f}" if p >= 0.00005 else "p < 0.0001"
     return (
-        f"{comparison.mean_b:.4f} → {comparison.mean_a:.4f} ({comparison.difference:+.4f}, {sure}; "
+        f"{comparison.mean_b:.4f} → {comparison.mean_a:.4f} ({comparison.difference:+.4f}, {format_p(comparison.p_value)}; "
         f"{comparison.wins} queries better, {comparison.losses} worse)"
     )

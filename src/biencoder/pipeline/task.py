@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from biencoder.configuration import nearest
 from biencoder.data.collection import Collection
-from biencoder.data.sampling import sample
+from biencoder.data.sampling import sample, sample_queries
 from biencoder.data.self_supervised import self_supervised
-from biencoder.errors import DataError
+from biencoder.data.training_split import held_out_note, training_examples, with_dev
 from biencoder.pipeline.options import FitOptions
 from biencoder.progress import Progress
 from biencoder.records import Example
@@ -49,20 +49,11 @@ def read_task(collection: Collection, options: FitOptions, progress: Progress) -
             f"no queries: {len(collection.queries()):,} are made from the documents, each a title or a crop. What is learned "
             "from them is a start, and the dev score says nothing of real queries: collect some; a hundred pairs tell more"
         )
-    if options.train_split not in collection.splits:
-        hint = nearest(options.train_split, collection.splits)
-        raise DataError(f"the collection has no split {options.train_split!r} to train on{hint}")
-    held_out = options.dev_split not in collection.splits
+    train, dev = options.train_split, options.dev_split
+    collection, held_out = with_dev(collection, train=train, dev=dev, share=options.dev_share, seed=options.training.seed)
+    examples = training_examples(collection, train)
     if held_out:
-        collection = collection.hold_out(
-            share=options.dev_share, seed=options.training.seed, into=options.dev_split, source=options.train_split
-        )
-    examples = collection.examples(options.train_split)
-    if not examples:
-        raise DataError(f"the split {options.train_split!r} has no relevant document to train on; grades above 0 are needed")
-    if held_out:
-        queries = len(collection.queries(options.dev_split))
-        progress.say(f"no {options.dev_split} split: {queries} queries of {options.train_split} are held out, by document")
+        progress.say(held_out_note(collection, train=train, dev=dev))
     return Task(collection, examples, held_out, made_up)
 
 
@@ -74,30 +65,24 @@ def dev_sample(task: Task, options: FitOptions, *, documents: int) -> Collection
         options: the split, and how many queries at most.
         documents: so many in all, where the corpus has them.
     """
-    seed = options.training.seed
-    split = options.dev_split
-    whole = len(task.collection.documents)
-    small = sample(task.collection, split, queries=options.dev_queries, documents=documents, seed=seed)
-    if documents >= whole:
-        return small
-    return sample(
-        task.collection,
-        split,
-        queries=options.dev_queries,
-        documents=documents,
-        seed=seed,
-        wanted=_confusable(task.collection, [query.text for query in small.queries(split)], most=documents // 2),
-    )
+    collection, split, seed = task.collection, options.dev_split, options.training.seed
+    wanted: set[str] = set()
+    if documents < len(collection.documents):
+        asked = sample_queries(collection, split, count=options.dev_queries, seed=seed)
+        wanted = _confusable(collection, [query.text for query in asked], most=documents // 2)
+    return sample(collection, split, queries=options.dev_queries, documents=documents, seed=seed, wanted=wanted)
 
 
 def _confusable(collection: Collection, queries: list[str], *, most: int) -> set[str]:
     """Ids of the documents that BM25 ranks high for the queries, best ranks first."""
     ids: list[str] = []
-    texts: list[str] = []
-    for document in collection.documents:
-        ids.append(document.id)
-        texts.append(document.content)
-    index = KeywordIndex.build(texts)
+
+    def texts() -> Iterator[str]:
+        for document in collection.documents:
+            ids.append(document.id)
+            yield document.content
+
+    index = KeywordIndex.build(texts())
     rankings = [index.search(query, k=_KEYWORD_RANKS)[1].tolist() for query in queries]
     found: dict[str, None] = {}
     for rank in range(_KEYWORD_RANKS):

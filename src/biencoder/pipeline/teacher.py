@@ -11,13 +11,14 @@ from biencoder.data.collection import Collection
 from biencoder.data.sampling import sample
 from biencoder.errors import ArgumentError, DivergedError
 from biencoder.evaluation import evaluate
+from biencoder.identity import short
 from biencoder.mining import MiningOptions, mine, read_examples
-from biencoder.pipeline.gate import Gate
+from biencoder.pipeline.gate import Gate, weights_key
 from biencoder.pipeline.options import FitOptions
 from biencoder.pipeline.plan import Plan
 from biencoder.pipeline.story import RESULT, read_json
 from biencoder.progress import Progress
-from biencoder.run_folder import write_json
+from biencoder.run_folder import EXAMPLES, write_json
 from biencoder.search.reranker import Reranker
 from biencoder.search.searcher import Searcher
 from biencoder.towers.backbone import longest_input
@@ -118,7 +119,7 @@ class Teaching:
     def _train(self, model: BiEncoder, precision: str) -> dict[str, Any]:
         began = time.monotonic()
         self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / "examples.jsonl"
+        path = self._folder / EXAMPLES
         seed = self._options.training.seed
         mining = MiningOptions(negatives=_NEGATIVES, relative_margin=None, last_rank=50, seed=seed)
         vectors = self._folder.parent / "vectors"
@@ -152,8 +153,7 @@ class Teaching:
 
     def _scores(self, model: BiEncoder, encoder: CrossEncoder) -> tuple[float, float]:
         """The measure of the model and of the encoder over its results, on the same queries; kept by their fingerprints."""
-        identity = model.identity
-        key = f"{identity.document[:12]}-{identity.query[:12]}-{encoder.fingerprint()[:12]}.json"
+        key = f"{weights_key(model)}-{short(encoder.fingerprint())}.json"
         path = self._folder / "dev" / key
         found = read_json(path)
         if found is None:

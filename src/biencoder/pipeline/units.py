@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable
@@ -23,8 +22,7 @@ from biencoder.pipeline.plan import Unit
 from biencoder.pipeline.story import RESULT, read_json
 from biencoder.progress import Progress
 from biencoder.records import Example
-from biencoder.run_folder import write_json
-from biencoder.storage.folder import write_file
+from biencoder.run_folder import EXAMPLES, write_examples, write_json
 from biencoder.towers.bi_encoder import BiEncoder
 from biencoder.training.guide import Guide
 from biencoder.training.options import TrainingOptions
@@ -229,10 +227,10 @@ def matryoshka_dimensions(dimension: int) -> tuple[int, ...]:
 
 def _examples(bench: Bench, stage: StageOptions, folder: Path, model: BiEncoder, teacher: Teacher | None) -> list[Example]:
     """The stage's examples, and their file for whoever wants to read what the model is trained on."""
-    path = folder / "examples.jsonl"
+    path = folder / EXAMPLES
     if stage.negatives == "in-batch":
         if not path.exists():
-            write_file(path, "".join(map(_line, bench.examples)).encode())
+            write_examples(path, bench.examples)
         return bench.examples
     mine(
         model,
@@ -245,8 +243,3 @@ def _examples(bench: Bench, stage: StageOptions, folder: Path, model: BiEncoder,
         progress=bench.progress,
     )
     return read_examples(path)
-
-
-def _line(example: Example) -> str:
-    record = asdict(example) | {"known_positives": len(example.known_positives)}
-    return json.dumps(record, ensure_ascii=False) + "\n"

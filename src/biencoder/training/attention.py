@@ -8,10 +8,15 @@ pass, as FlashAttention does (Dao et al., 2022): the speed of the second, about 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 NAME = "biencoder_plain"
 """What transformers knows it by."""
@@ -84,6 +89,25 @@ def _additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
     if mask.dtype != torch.bool:
         return mask.to(dtype)
     return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, torch.finfo(dtype).min)
+
+
+def takes(module: nn.Module) -> bool:
+    """Whether a backbone lets its attention be exchanged; older models of transformers do not."""
+    return bool(getattr(module, "_supports_attention_backend", False))
+
+
+@contextmanager
+def exchanged(*modules: PreTrainedModel) -> Iterator[None]:
+    """Let backbones that take it compute with this kernel while the block runs; they have their own again afterwards."""
+    register()
+    before = [module.config._attn_implementation for module in modules]  # noqa: SLF001 - transformers tells it nowhere else
+    for module in modules:
+        module.set_attn_implementation(NAME)
+    try:
+        yield
+    finally:
+        for module, implementation in zip(modules, before, strict=True):
+            module.set_attn_implementation(implementation)
 
 
 def register() -> None:

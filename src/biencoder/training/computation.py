@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from biencoder.data.batches import length_sorted_batches
+from biencoder.errors import ArgumentError
 from biencoder.towers.precision import Precision, arithmetic, running
 from biencoder.towers.tower import Tower
 from biencoder.training import attention
@@ -72,19 +73,10 @@ class Computation:
     @contextmanager
     def prepared(self) -> Iterator[None]:
         """The wanted attention, and on processors short cuts, while the block runs."""
-        towers = (self.query, self.document)
-        before = [tower.backbone.config._attn_implementation for tower in towers]  # noqa: SLF001 - there is no other name
-        if self.way.attention == "plain":
-            attention.register()
-            for tower in towers:
-                tower.backbone.set_attn_implementation(attention.NAME)
-        try:
-            with self._shortened() as self._embeddings:
-                yield
-        finally:
-            for tower, implementation in zip(towers, before, strict=True):
-                if tower.backbone.config._attn_implementation != implementation:  # noqa: SLF001
-                    tower.backbone.set_attn_implementation(implementation)
+        backbones = dict.fromkeys((self.query.backbone, self.document.backbone))
+        kernel = attention.exchanged(*backbones) if self.way.attention == "plain" else nullcontext()
+        with kernel, self._shortened() as self._embeddings:
+            yield
 
     def _shortened(self) -> AbstractContextManager[list[EmbeddingGradient]]:
         if self.way.weights == "float32" or self.document.device.type != "cpu":
@@ -129,10 +121,8 @@ def choose_way(query: Tower, document: Tower, texts: Sequence[str], options: Tra
     ways = _open_ways(query, document, options)
     if len(ways) == 1:
         return ways[0]
-    rows = sorted(document.tokenise(list(texts)), key=len)
-    batches = length_sorted_batches([len(row) for row in rows], token_budget=options.token_budget)
-    middle = batches[len(batches) // 2]
-    ids, mask = document.collate([rows[number] for number in middle])
+    batches = _micro_batches(document, texts, options)
+    ids, mask = batches[len(batches) // 2]
     best, least = ways[0], float("inf")
     for way in ways:
         seconds = _seconds(Computation(query, document, way), ids, mask)
@@ -149,19 +139,31 @@ def tokens_per_second(tower: Tower, texts: Sequence[str], options: TrainingOptio
         texts: some that are like those to be trained on.
         options: of the training.
     """
-    at_length = (
-        tower if options.document_length is None else tower.twin(replace(tower.settings, max_length=options.document_length))
-    )
-    way = choose_way(at_length, at_length, texts, options)
-    rows = sorted(at_length.tokenise(list(texts)), key=len)
+    trained = at_length(tower, options.document_length)
+    computation = Computation(trained, trained, choose_way(trained, trained, texts, options))
+    batches = _micro_batches(trained, texts, options)
+    some = batches[:: max(1, len(batches) // _SHAPES)]
+    return max(int(mask.sum()) / _seconds(computation, ids, mask) for ids, mask in some)
+
+
+def at_length(tower: Tower, length: int | None) -> Tower:
+    """A tower over the same weights that reads so many tokens; itself where that is None or its own.
+
+    Raises:
+        ArgumentError: where that is more than the tower's own.
+    """
+    if length is None or length == tower.settings.max_length:
+        return tower
+    if length > tower.settings.max_length:
+        raise ArgumentError(f"a training length of {length} tokens is more than the tower's own {tower.settings.max_length}")
+    return tower.twin(replace(tower.settings, max_length=length))
+
+
+def _micro_batches(tower: Tower, texts: Sequence[str], options: TrainingOptions) -> list[tuple[Tensor, Tensor]]:
+    """The texts as training would run them, longest first: token ids and mask of each micro-batch."""
+    rows = sorted(tower.tokenise(list(texts)), key=len)
     batches = length_sorted_batches([len(row) for row in rows], token_budget=options.token_budget)
-    computation = Computation(at_length, at_length, way)
-    fastest = 0.0
-    for batch in batches[:: max(1, len(batches) // _SHAPES)]:
-        members = [rows[number] for number in batch]
-        seconds = _seconds(computation, *at_length.collate(members))
-        fastest = max(fastest, sum(len(row) for row in members) / seconds)
-    return fastest
+    return [tower.collate([rows[member] for member in members]) for members in batches]
 
 
 def _open_ways(query: Tower, document: Tower, options: TrainingOptions) -> list[Way]:
@@ -180,7 +182,7 @@ def _open_ways(query: Tower, document: Tower, options: TrainingOptions) -> list[
 
 def _takes(*towers: Tower) -> bool:
     """Whether the backbones let their attention be exchanged."""
-    return all(getattr(tower.backbone, "_supports_attention_backend", False) for tower in towers)
+    return all(attention.takes(tower.backbone) for tower in towers)
 
 
 def _seconds(computation: Computation, ids: Tensor, mask: Tensor) -> float:

@@ -30,7 +30,7 @@ class Guide:
         told = progress or Progress()
         queries, _ = distinct([example.query for example in examples])
         documents, _ = distinct([text for example in examples for text in (example.positive, *example.negatives)])
-        self.identity = model.identity
+        self.identity = model.checkpoint().identity()
         self._queries = {text: row for row, text in enumerate(queries)}
         self._documents = {text: row for row, text in enumerate(documents)}
         self._query_vectors = model.encode_queries(queries).astype(np.float16)

@@ -38,6 +38,11 @@ def seed_of(seed: int, step: int) -> int:
     return seed * 1_000_003 + step + 1
 
 
+def seed_of_part(seed: int, number: int) -> int:
+    """The seed of a step's micro-batch, from the step's: running it twice, or in another process, gives the same dropout."""
+    return seed * 4099 % 2**62 + number
+
+
 @contextmanager
 def dropout_set(module: nn.Module, *, hidden: float | None, attention: float | None) -> Iterator[None]:
     """Set the dropout of attention weights, which BERT and its relatives keep in their self-attention modules, and the rest.

@@ -7,17 +7,15 @@ that, `biencoder.training.gradient_cache` computes the rest twice.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from biencoder.data.batches import PairSampler, length_sorted_batches
 from biencoder.errors import ArgumentError, DivergedError
@@ -26,12 +24,13 @@ from biencoder.records import Example
 from biencoder.towers.cross_encoder import CrossEncoder, PairTokens
 from biencoder.towers.precision import Precision, running
 from biencoder.training import attention
-from biencoder.training.distributed import from_first, is_first, processes, sum_gradients
+from biencoder.training.course import Course
+from biencoder.training.distributed import processes, sum_gradients
 from biencoder.training.gradient_cache import MicroBatches, backward
 from biencoder.training.lists import CandidateList, list_cross_entropy, make_lists
-from biencoder.training.optimisation import adamw, dropout_set, linear_schedule, seed_of
+from biencoder.training.optimisation import seed_of, seed_of_part
 from biencoder.training.reranker_options import RerankerOptions
-from biencoder.training.state import TrainingState, digest_of, load_state, put_weights, save_state, weights_of
+from biencoder.training.state import digest_of
 
 Validate = Callable[[CrossEncoder], float]
 
@@ -88,14 +87,11 @@ def train_reranker(
     steps = max(1, round(options.epochs * sampler.steps_per_epoch))
     run = _Run(encoder, options, steps, folder, told)
     run.resume(digest_of(examples))
-    with run.prepared():
+    score = None if validate is None else partial(validate, encoder)
+    with run.course.under_way():
         if not encoder.fresh:
-            run.look(validate, at=0)
-        while run.state.step < steps:
-            run.step([lists[place] for place in sampler.batch(run.state.step)])
-            if run.state.step in run.looks:
-                run.look(validate, at=run.state.step)
-            run.checkpoint()
+            run.course.look(score, at=0)
+        run.course.follow(lambda step: run.step([lists[place] for place in sampler.batch(step)]), score)
     return run.finish(len(lists))
 
 
@@ -128,56 +124,27 @@ class _Run:
         self.worker = encoder.at_length(options.max_length)
         self.module = encoder.module
         self.options = options
-        self.steps = steps
-        self.folder = folder
-        self.progress = progress
-        self.looks = {round(steps * (number + 1) / options.evaluations) for number in range(options.evaluations)}
-        self.optimizer = adamw(self.module, learning_rate=options.learning_rate, weight_decay=options.weight_decay)
-        self.state = TrainingState()
-        self.purpose: dict[str, Any] = {}
-        self.saved_at = time.monotonic()
-        self.began: tuple[float, int] = (0.0, 0)
+        self.course = Course(
+            self.module, options, steps=steps, folder=folder, progress=progress, device=encoder.device, unit="lists"
+        )
 
     def resume(self, examples: str) -> None:
         """Go on from the last checkpoint, where there is one for this purpose."""
         start = {"reranker": self.encoder.fingerprint(), "threads": torch.get_num_threads(), "processes": processes()}
-        self.purpose = {"examples": examples, "options": self.options.model_dump(mode="json"), "model": start}
-        found = load_state(self.folder, self.module, self.optimizer, self.purpose) if self.folder else None
-        if found is not None:
-            self.state = found
-            self.progress.say(f"resumed at step {found.step} of {self.steps}")
-
-    @contextmanager
-    def prepared(self) -> Iterator[None]:
-        """The wanted dropout, and its randomness our own, while the block runs; all as it was afterwards."""
-        options, device = self.options, self.encoder.device
-        rates = dropout_set(self.module, hidden=options.dropout, attention=options.attention_dropout)
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), rates:
-            self.began = (time.monotonic(), self.state.step)
-            try:
-                yield
-            finally:
-                self.module.train(False)
+        self.course.resume({"examples": examples, "options": self.options.model_dump(mode="json"), "model": start})
 
     def step(self, lists: Sequence[CandidateList]) -> None:
         """One optimizer step over some lists."""
-        options, step = self.options, self.state.step
         self.module.train()
-        for group in self.optimizer.param_groups:
-            group["lr"] = options.learning_rate * linear_schedule(step, self.steps, warmup=options.warmup)
-        with _training_attention(self.encoder, options):
+        self.course.set_rate()
+        with _training_attention(self.encoder, self.options):
             loss = self.gradients(lists)
-        nn.utils.clip_grad_norm_(self.module.parameters(), options.max_gradient_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.state.step += 1
-        self.state.losses.append(loss)
-        facts = f"loss {sum(self.state.losses[-20:]) / len(self.state.losses[-20:]):.3f}, {self.speed():.1f} lists/s"
-        self.progress("training", self.state.step, self.steps, facts)
+        self.course.apply()
+        self.course.count(loss)
 
     def gradients(self, lists: Sequence[CandidateList]) -> float:
         """Put the gradients of the mean loss of some lists into the parameters; gives the loss."""
-        seed = seed_of(self.options.seed, self.state.step)
+        seed = seed_of(self.options.seed, self.course.state.step)
         chance = np.random.default_rng(seed)
         drawn = [one.drawn(self.options.negatives, chance) for one in lists]
         rows = [self.worker.tokenise(one.pairs) for one in drawn]
@@ -198,7 +165,7 @@ class _Run:
         batches = length_sorted_batches([len(row.ids) for row in rows], token_budget=self.options.token_budget)
         forwards = [
             # A pair's dropout is a function of the step and its micro-batch: see state.py and gradient_cache.py.
-            partial(_scores, self.worker, [rows[place] for place in batch], seed=seed * 4099 % 2**62 + begun + number)
+            partial(_scores, self.worker, [rows[place] for place in batch], seed=seed_of_part(seed, begun + number))
             for number, batch in enumerate(batches)
         ]
         order = torch.tensor([place for batch in batches for place in batch], device=device).argsort()
@@ -211,41 +178,17 @@ class _Run:
         loss = list_cross_entropy(scores.squeeze(1)[order], group) / count
         if not torch.isfinite(loss):
             raise DivergedError(
-                f"the loss is {loss.item()} at step {self.state.step + 1}; lower the learning rate "
+                f"the loss is {loss.item()} at step {self.course.state.step + 1}; lower the learning rate "
                 f"(now {self.options.learning_rate:g})"
             )
         return loss
 
-    def look(self, validate: Validate | None, *, at: int) -> None:
-        """Take the dev score, and keep the weights where it is the best so far; a score taken before a restart stands."""
-        if validate is None or at in self.state.scores:
-            return
-        self.module.train(False)
-        self.state.scores[at] = from_first(validate(self.encoder) if is_first() else None)
-        if self.state.best_step == at:
-            self.state.best = weights_of(self.module)
-        self.checkpoint(now=True)
-
-    def checkpoint(self, *, now: bool = False) -> None:
-        """Write a checkpoint where one is due."""
-        due = now or time.monotonic() - self.saved_at >= self.options.checkpoint_seconds
-        if self.folder is not None and due and is_first():
-            save_state(self.folder, self.state, self.module, self.optimizer, self.purpose)
-            self.saved_at = time.monotonic()
-
-    def speed(self) -> float:
-        """Lists a second since this process began."""
-        began, step = self.began
-        return (self.state.step - step) * self.options.batch_size / max(time.monotonic() - began, 1e-9)
-
     def finish(self, lists: int) -> RerankerTraining:
         """Put the best weights in place."""
-        if self.state.best is not None:
-            put_weights(self.module, self.state.best)
+        course, state = self.course, self.course.state
+        chosen = course.finish()
         self.encoder.fresh = False
-        best = self.state.best_step
-        chosen = self.state.step if best is None else best
-        return RerankerTraining(dict(self.state.scores), chosen, list(self.state.losses), lists, self.speed())
+        return RerankerTraining(dict(state.scores), chosen, list(state.losses), lists, course.speed())
 
 
 def _scores(encoder: CrossEncoder, rows: Sequence[PairTokens], *, seed: int) -> Tensor:
@@ -269,18 +212,8 @@ def _together(sizes: Sequence[int], *, budget: int) -> Iterator[list[int]]:
         yield group
 
 
-@contextmanager
-def _training_attention(encoder: CrossEncoder, options: RerankerOptions) -> Iterator[None]:
+def _training_attention(encoder: CrossEncoder, options: RerankerOptions) -> AbstractContextManager[None]:
     """Our attention kernel on processors, whose backward pass is faster, unless float32 is asked for as the reference."""
-    module = encoder.module
-    possible = getattr(module, "_supports_attention_backend", False) and encoder.device.type == "cpu"
-    if not possible or options.precision == "exact":
-        yield
-        return
-    before = module.config._attn_implementation  # noqa: SLF001 - transformers tells it nowhere else
-    attention.register()
-    module.set_attn_implementation(attention.NAME)
-    try:
-        yield
-    finally:
-        module.set_attn_implementation(before)
+    if options.precision == "exact" or encoder.device.type != "cpu" or not attention.takes(encoder.module):
+        return nullcontext()
+    return attention.exchanged(encoder.module)
