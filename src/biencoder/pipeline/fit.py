@@ -14,17 +14,18 @@ from biencoder.data.sampling import sample
 from biencoder.evaluation import parse_measure
 from biencoder.pipeline import guards
 from biencoder.pipeline.gate import Gate, told
+from biencoder.pipeline.mixture import best_mixture, towers_of
 from biencoder.pipeline.options import FitOptions
 from biencoder.pipeline.plan import Plan, make_plan, measure_speeds
 from biencoder.pipeline.story import PLAN, read_json
 from biencoder.pipeline.task import Task, dev_sample, read_task
 from biencoder.pipeline.teacher import Teaching
-from biencoder.pipeline.units import Bench, UnitResult, run_unit, towers_of
+from biencoder.pipeline.units import Bench, UnitResult, run_unit
 from biencoder.progress import Progress
 from biencoder.run_folder import MEASURES, claim, write_json
 from biencoder.storage.folder import explain_os_errors, locked
 from biencoder.towers.bi_encoder import BiEncoder
-from biencoder.training.state import digest_of, put_weights, weights_of
+from biencoder.training.state import digest_of, weights_of
 
 _LOOKED_AT = 500
 """Documents that guards look at."""
@@ -199,21 +200,13 @@ class _Fit:
         )
 
     def interpolate(self, units: list[UnitResult]) -> dict[str, float]:
-        """Try weights between the start's and the trained ones, and take the best on dev."""
-        scores = {"1.0": self.gate.evaluate(self.model).measures[self.options.measure]}
-        if not any(unit.kept for unit in units):
-            return scores
-        trained = weights_of(towers_of(self.model))
-        best, most = trained, scores["1.0"]
-        for share in self.options.interpolate:
-            mixed = {name: self.start[name].lerp(weights, share) for name, weights in trained.items()}
-            put_weights(towers_of(self.model), mixed)
-            score = scores[str(share)] = self.gate.score(self.model)
-            if score > most:
-                best, most = mixed, score
-                self.progress.say(f"weights of {share:.0%} trained and {1 - share:.0%} start are better, and kept")
-        put_weights(towers_of(self.model), best)
-        return scores
+        """Try weights between the run's start and its end, and take the best on dev."""
+        shares = self.options.interpolate if any(unit.kept for unit in units) else ()
+        scores = best_mixture(self.model, self.start, shares=shares, gate=self.gate)
+        best = max(scores, key=lambda share: scores[share])
+        if best != 1.0:
+            self.progress.say(f"weights of {best:.0%} trained and {1 - best:.0%} start are better, and kept")
+        return {str(share): score for share, score in scores.items()}
 
     def look_before(self) -> None:
         """The guards that need no training."""

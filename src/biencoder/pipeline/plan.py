@@ -253,7 +253,8 @@ class _Planner:
         return epochs / self.rounds[number]
 
     def _sized(self, stages: list[tuple[int, StageOptions]], *, teacher: bool) -> Plan:
-        evaluations = 2 + len(self.options.interpolate) + sum(self.rounds[number] for number, _ in stages)
+        looks = 1 + len(self.options.interpolate)
+        evaluations = 1 + looks * (1 + sum(self.rounds[number] for number, _ in stages))
         dev_documents = self._dev_documents(evaluations)
         a_look = (dev_documents * self.speeds.document_whole + self.dev_queries * self.speeds.query) / self.speeds.encode / 60
         rounds = sum(self.rounds[number] for number, stage in stages if stage.negatives != "in-batch")
@@ -262,11 +263,11 @@ class _Planner:
         lists = self._teacher_lists() if teacher and not self.teacher_given else 0
         teaching = self._teaching_minutes(lists)
         units = [
-            self._unit(number, stage, at, a_look, encoding, teacher)
+            self._unit(number, stage, at, a_look * looks, encoding, teacher)
             for number, stage in stages
             for at in range(self.rounds[number])
         ]
-        other = a_look * (2 + len(self.options.interpolate))
+        other = a_look * (1 + looks)
         training = sum(self._training_minutes(unit) for unit in units)
         fixed = sum(unit.minutes for unit in units) - training + other
         share = min(1.0, max(0.0, (self.budget - fixed) / max(training + teaching, 1e-9)))
@@ -280,10 +281,10 @@ class _Planner:
             other_minutes=round(other, 2),
         )
 
-    def _unit(self, number: int, stage: StageOptions, at: int, a_look: float, encoding: float, teacher: bool) -> Unit:
+    def _unit(self, number: int, stage: StageOptions, at: int, looking: float, encoding: float, teacher: bool) -> Unit:
         name = stage.name if self.rounds[number] == 1 else f"{stage.name}-{at + 1}"
         unit = Unit(name, number, at + 1, self.pairs, self._epochs(number), 0.0)
-        minutes = self._training_minutes(unit) + a_look
+        minutes = self._training_minutes(unit) + looking
         if stage.negatives != "in-batch":
             minutes += encoding
         if teacher and stage.negatives == "mined":

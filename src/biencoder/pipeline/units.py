@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor
 
 from biencoder.data.collection import Collection
 from biencoder.errors import DivergedError
@@ -17,6 +17,7 @@ from biencoder.evaluation import Evaluation
 from biencoder.mining import Teacher, mine, read_examples
 from biencoder.pipeline.gate import Gate, told
 from biencoder.pipeline.guards import check_loss
+from biencoder.pipeline.mixture import best_mixture, towers_of
 from biencoder.pipeline.options import FitOptions, StageOptions
 from biencoder.pipeline.plan import Unit
 from biencoder.pipeline.story import RESULT, read_json
@@ -46,6 +47,7 @@ class UnitResult:
         kept: whether the gate let it through.
         steps: optimizer steps done.
         chosen_step: that step; 0 where nothing was better than before.
+        share: of the trained weights in those that were kept; the rest is of those from before.
         p_value: of the paired test between both; None where nothing was kept.
         seconds: of the whole unit.
         pairs_per_second: of its training.
@@ -64,6 +66,7 @@ class UnitResult:
     kept: bool = False
     steps: int = 0
     chosen_step: int = 0
+    share: float = 1.0
     p_value: float | None = None
     seconds: float = 0.0
     pairs_per_second: float = 0.0
@@ -129,11 +132,6 @@ def take_weights(model: BiEncoder, other: BiEncoder) -> None:
     put_weights(towers_of(model), weights_of(towers_of(other)))
 
 
-def towers_of(model: BiEncoder) -> nn.ModuleDict:
-    """Both towers as one module, shared weights once."""
-    return nn.ModuleDict({"document": model.document_tower, "query": model.query_tower})
-
-
 def _do(bench: Bench, unit: Unit, folder: Path, model: BiEncoder, epochs: float) -> UnitResult:
     began = time.monotonic()
     stage, measure = bench.options.stages[unit.stage], bench.gate.measure
@@ -156,7 +154,7 @@ def _do(bench: Bench, unit: Unit, folder: Path, model: BiEncoder, epochs: float)
         bench.progress.say(f"{unit.name} is rolled back: {error}")
         done = replace(done, after=done.before, remarks=[str(error)])
     else:
-        done = _judged(bench, done, model, trained, before, rate=training.learning_rate)
+        done = _judged(bench, done, model, trained, start, before, rate=training.learning_rate)
     return replace(done, seconds=round(time.monotonic() - began, 1))
 
 
@@ -170,16 +168,26 @@ def _trained(
         training,
         folder=folder / "training",
         validate=bench.gate.score,
+        start_competes=False,  # the gate lets it, after the trained weights were mixed with it
         guide=guide,
         progress=bench.progress,
     )
 
 
 def _judged(
-    bench: Bench, done: UnitResult, model: BiEncoder, trained: TrainingResult, before: Evaluation, *, rate: float
+    bench: Bench,
+    done: UnitResult,
+    model: BiEncoder,
+    trained: TrainingResult,
+    start: dict[str, Tensor],
+    before: Evaluation,
+    *,
+    rate: float,
 ) -> UnitResult:
     """What the gate says of a training: kept with its test, or rolled back with its best score."""
-    kept = trained.chosen_step != 0
+    scores = best_mixture(model, start, shares=bench.options.interpolate, gate=bench.gate)
+    share, after = max(scores.items(), key=lambda item: item[1])
+    kept = after > done.before
     remarks = check_loss(trained.losses, rate=rate)
     for remark in remarks:
         bench.progress.say(f"warning: {done.name}: {remark}")
@@ -187,22 +195,24 @@ def _judged(
     if kept:
         comparison = bench.gate.compare(bench.gate.evaluate(model), before)
         p_value = comparison.p_value
-        bench.progress.say(f"{done.name} is kept: {bench.gate.measure} on dev {told(comparison)}")
+        mixed = "" if share == 1.0 else f", {share:.0%} of it"
+        bench.progress.say(f"{done.name} is kept{mixed}: {bench.gate.measure} on dev {told(comparison)}")
     else:
-        best = max(score for step, score in trained.scores.items() if step)
-        remarks.append(f"{bench.gate.measure} on dev was {best:.4f} at best, and {trained.scores[0]:.4f} before")
+        put_weights(towers_of(model), start)
+        remarks.append(f"{bench.gate.measure} on dev was {after:.4f} at best, and {done.before:.4f} before")
         bench.progress.say(f"{done.name} is rolled back: {remarks[-1]}")
     return replace(
         done,
         steps=len(trained.losses),
         kept=kept,
-        after=trained.scores[trained.chosen_step],
-        chosen_step=trained.chosen_step,
+        after=after if kept else done.before,
+        chosen_step=trained.chosen_step if kept else 0,
+        share=share if kept else 0.0,
         p_value=p_value,
         pairs_per_second=round(trained.pairs_per_second, 2),
         way=str(trained.way),
         losses=[round(loss, 5) for loss in trained.losses],
-        dev={str(step): score for step, score in sorted(trained.scores.items())},
+        dev={"0": done.before} | {str(step): score for step, score in sorted(trained.scores.items())},
         remarks=remarks,
     )
 

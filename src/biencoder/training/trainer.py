@@ -36,7 +36,7 @@ class TrainingResult:
     """What a training did.
 
     Attributes:
-        scores: dev scores by step; step 0 is the model as it was given.
+        scores: dev scores by step; step 0 is the model as it was given, where that competes.
         chosen_step: the step whose weights the model has now.
         losses: of every step.
         pairs_per_second: of this process, dev evaluation and checkpoints included.
@@ -57,6 +57,7 @@ def train(
     *,
     folder: Path | None = None,
     validate: Validate | None = None,
+    start_competes: bool = True,
     guide: Guide | None = None,
     progress: Progress | None = None,
 ) -> TrainingResult:
@@ -71,8 +72,8 @@ def train(
         options: loss, batch, schedule.
         folder: where checkpoints go; a call with the same model, examples and options goes on from the last one and ends with
             the same weights as an unbroken call. None keeps nothing.
-        validate: gives the dev score, higher is better. With it, the model ends with the weights of its best score, those that
-            it was given included, so that training never makes it worse on dev.
+        validate: gives the dev score, higher is better. With it, the model ends with the weights of its best score.
+        start_competes: the weights that it was given are among those, so that training never makes it worse on dev.
         guide: says which in-batch negatives are likely to be relevant, where the options have a ``guide_margin``.
         progress: is told the steps, the loss and the pairs a second.
 
@@ -92,7 +93,8 @@ def train(
         return [examples[position] for position in sampler.batch(step)]
 
     with run.prepared(drawn(0)):
-        run.course.look(score, at=0)
+        if start_competes:
+            run.course.look(score, at=0)
         run.course.follow(lambda step: run.step(drawn(step)), score)
     return run.finish()
 
