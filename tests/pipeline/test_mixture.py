@@ -17,9 +17,8 @@ class Marked(Gate):
     """Scores a model by how near its weights are to those of a wanted share."""
 
     def __init__(self, wanted: float, start: dict[str, torch.Tensor], end: dict[str, torch.Tensor]) -> None:
-        super().__init__(
-            tiny.collection(), split="dev", measure="nDCG@10", folder=Path(), precision="exact", progress=Progress()
-        )
+        nothing = {"split": "dev", "measure": "nDCG@10", "precision": "exact"}
+        super().__init__(tiny.collection(), folder=Path(), progress=Progress(), **nothing)
         self.wanted = {name: start[name].lerp(weights, wanted) for name, weights in end.items()}
 
     def score(self, model: BiEncoder) -> float:
