@@ -115,7 +115,7 @@ def run_unit(bench: Bench, unit: Unit, *, number: int, model: BiEncoder, epochs:
     found = read_json(folder / RESULT)
     if found is None:
         folder.mkdir(parents=True, exist_ok=True)
-        result = _do(bench, unit, folder, model, epochs)
+        result = _do(bench, unit, number, folder, model, epochs)
         if result.kept:
             model.save(folder / "model")
         write_json(folder / RESULT, asdict(result))
@@ -132,13 +132,13 @@ def take_weights(model: BiEncoder, other: BiEncoder) -> None:
     put_weights(towers_of(model), weights_of(towers_of(other)))
 
 
-def _do(bench: Bench, unit: Unit, folder: Path, model: BiEncoder, epochs: float) -> UnitResult:
+def _do(bench: Bench, unit: Unit, number: int, folder: Path, model: BiEncoder, epochs: float) -> UnitResult:
     began = time.monotonic()
     stage, measure = bench.options.stages[unit.stage], bench.gate.measure
     before = bench.gate.evaluate(model)
     teacher = bench.teacher(model) if stage.negatives == "mined" else None
     examples = [] if stage.teacher and teacher is None else _examples(bench, stage, folder, model, teacher)
-    training = _training(bench, stage, epochs)
+    training = _training(bench, stage, epochs, number)
     done = UnitResult(
         name=unit.name, negatives=stage.negatives, loss=training.loss, pairs=len(examples), before=before.measures[measure]
     )
@@ -217,10 +217,12 @@ def _judged(
     )
 
 
-def _training(bench: Bench, stage: StageOptions, epochs: float) -> TrainingOptions:
-    """The stage's options with the planned epochs, and Matryoshka dimensions where none are named."""
+def _training(bench: Bench, stage: StageOptions, epochs: float, number: int) -> TrainingOptions:
+    """The stage's options with the planned epochs, a seed of its own, and Matryoshka dimensions where none are named."""
     training = stage.training_options(bench.options.training)
     changes: dict[str, Any] = {"epochs": epochs}
+    if not stage.names("seed"):  # or units of half an epoch would all see the same half
+        changes["seed"] = training.seed + number - 1
     if bench.options.matryoshka and not training.matryoshka:
         changes["matryoshka"] = matryoshka_dimensions(bench.dimension)
     return training.model_copy(update=changes)
