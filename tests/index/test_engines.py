@@ -16,13 +16,29 @@ from hypothesis.extra.numpy import arrays
 
 from biencoder.cores import available_cores
 from biencoder.errors import ArgumentError, CorruptError
-from biencoder.index import Capabilities, EngineOptions, VectorIndex, choose_engine, engine_class, engine_names
+from biencoder.index import (
+    Capabilities,
+    EngineOptions,
+    VectorIndex,
+    choose_engine,
+    engine_class,
+    engine_names,
+    faiss_index,
+    ivf,
+)
 from biencoder.index import exact as exact_module
+from biencoder.index.base import Value
 from biencoder.index.exact import ExactIndex, best_columns
-from biencoder.index.faiss_index import HnswIndex
+from biencoder.index.faiss_index import spread_sample
+from biencoder.index.hnsw import HnswIndex
+from biencoder.index.ivf import IvfPqIndex
 from biencoder.scoring import FloatArray, dot, normalise, top_k
 
 ENGINES = [name for name in engine_names() if name != "auto"]
+LEAST = {"exact": 1.0, "hnsw": 0.99, "ivfpq": 0.97, "ivfrabitq": 0.82}
+"""Recall@10 on 2,000 random vectors of 16 dimensions, which are harder than text: 32 lists of 64 are probed."""
+TOLERANCE = {"exact": 1e-6, "hnsw": 1e-6, "ivfpq": 1e-3, "ivfrabitq": 0.1}
+"""Of scores: rescored ones are as exact as the format of the vectors kept for it."""
 engines = pytest.mark.parametrize("engine", ENGINES)
 
 
@@ -43,8 +59,8 @@ def test_it_finds_what_the_oracle_finds(engine: str) -> None:
     assert scores.dtype == np.float32
     assert rows.dtype == np.int64
     found = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(rows.tolist(), expected_rows.tolist(), strict=True)])
-    assert found >= (1.0 if engine_class(engine).capabilities.exact else 0.99)
-    np.testing.assert_allclose(scores[:, 0], expected_scores[:, 0], atol=1e-6)
+    assert found >= LEAST[engine]
+    np.testing.assert_allclose(scores[:, 0], expected_scores[:, 0], atol=TOLERANCE[engine])
     assert (np.diff(scores, axis=1) <= 0).all()
 
 
@@ -75,7 +91,7 @@ def test_equal_vectors_come_in_their_order(engine: str) -> None:
     assert rows[0].tolist() == list(range(2000)) or not engine_class(engine).capabilities.exact
     assert sorted(rows[0].tolist()) == list(range(2000))
     assert rows[0, :1000].tolist() == list(range(1000))
-    assert np.unique(scores[0, :1000]).tolist() == pytest.approx([1.0])
+    assert np.unique(scores[0, :1000]).tolist() == pytest.approx([1.0], abs=TOLERANCE[engine])
 
 
 @engines
@@ -147,6 +163,73 @@ def test_many_threads_find_what_one_finds(engine: str) -> None:
     assert np.mean(np.array(found) == expected) >= (1.0 if index.capabilities.exact else 0.99)
 
 
+SHORT: dict[str, Value] = {
+    "dimension": 12,
+    "reduction": "truncate",
+    "codes": "float16",
+    "rescore": "float32",
+    "candidates": 256,
+}
+VARIANTS: list[tuple[str, dict[str, Value], float, float]] = [
+    ("hnsw", {"codes": "float16"}, 0.99, 1e-3),
+    ("hnsw", {"codes": "int8"}, 0.95, 2e-2),
+    ("hnsw", {"codes": "int8", "rescore": "float32"}, 0.99, 1e-6),
+    ("hnsw", {"dimension": 12, "rescore": "float16", "candidates": 256}, 0.97, 1e-3),
+    ("hnsw", SHORT, 0.98, 1e-6),
+    ("ivfpq", {"nprobe": 64, "bits": 8, "rescore": "float32"}, 0.99, 1e-6),
+    ("ivfpq", {"nprobe": 64, "bits": 8, "rescore": "none"}, 0.85, 0.1),
+    ("ivfpq", {"nprobe": 64, "dimension": 12, "groups": 12, "rescore": "int8", "candidates": 256}, 0.93, 2e-2),
+    ("ivfrabitq", {"nprobe": 64, "bits": 1, "rescore": "float32", "candidates": 500}, 0.95, 1e-6),
+    ("ivfrabitq", {"nprobe": 64, "bits": 8}, 0.95, 2e-2),
+]
+"""Engine, parameters, least recall@10, tolerance of scores."""
+
+
+@pytest.mark.parametrize(("engine", "parameters", "least", "tolerance"), VARIANTS)
+def test_short_and_quantised_vectors(
+    engine: str, parameters: dict[str, Value], least: float, tolerance: float, tmp_path: Path
+) -> None:
+    matrix, queries = vectors(2000), vectors(50, seed=1)
+    index = engine_class(engine).build(matrix, metric="cosine", parameters=parameters)
+    scores, rows = index.search(queries, k=10)
+    truth = top_k(dot(queries, matrix), k=10)[1]
+    found = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(rows.tolist(), truth.tolist(), strict=True)])
+    assert found >= least
+    np.testing.assert_allclose(scores, np.take_along_axis(dot(queries, matrix), rows, axis=1), atol=tolerance)
+    assert (np.diff(scores, axis=1) <= 0).all()
+    index.save(tmp_path)
+    again = engine_class(engine).load(tmp_path, metric="cosine", parameters=index.parameters)
+    for one, other in zip((scores, rows), again.search(queries, k=10), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_lists_whose_centres_are_searched_by_a_graph(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(ivf, "_GRAPH_FROM", 16)
+    matrix, queries = vectors(2000), vectors(50, seed=1)
+    index = IvfPqIndex.build(matrix, metric="cosine", parameters={"nprobe": 64})
+    index.save(tmp_path)
+    again = IvfPqIndex.load(tmp_path, metric="cosine", parameters=index.parameters)
+    truth = top_k(dot(queries, matrix), k=10)[1]
+    for one in (index, again):
+        rows = one.search(queries, k=10)[1]
+        assert np.mean([len(set(a) & set(b)) / 10 for a, b in zip(rows.tolist(), truth.tolist(), strict=True)]) >= 0.97
+
+
+def test_a_dimension_beyond_the_vectors_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"^dimension is 17; the vectors have 16$"):
+        HnswIndex.build(vectors(8), metric="cosine", parameters={"dimension": 17})
+    with pytest.raises(ArgumentError, match=r"^groups is 5; it must divide the 16 dimensions$"):
+        IvfPqIndex.build(vectors(8), metric="cosine", parameters={"groups": 5})
+
+
+@pytest.mark.parametrize("count", [1, 3, 10, 11, 5000])
+def test_a_sample_is_spread_over_the_rows(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faiss_index, "_BLOCK", 7)
+    matrix = np.arange(33, dtype=np.float32)[:, None]
+    found = spread_sample(matrix, count)[:, 0].tolist()
+    assert found == np.linspace(0, 32, count).astype(int).tolist() if count < 33 else list(range(33))
+
+
 small = st.integers(-2, 2).map(float)
 
 
@@ -177,22 +260,27 @@ def test_effort_is_told_with_each_call_and_changes_nothing() -> None:
     index = HnswIndex.build(matrix, metric="cosine", parameters={"ef_construction": 40, "ef_search": 10})
     truth = top_k(dot(queries, matrix), k=10)[1]
 
-    def recall(parameters: dict[str, int] | None) -> float:
+    def recall(parameters: dict[str, Value] | None) -> float:
         rows = index.search(queries, k=10, parameters=parameters)[1]
         return float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(rows.tolist(), truth.tolist(), strict=True)]))
 
     before = recall(None)
     assert recall({"ef_search": 1000}) > 0.99 > before + 0.1
     assert recall(None) == before
-    assert index.parameters == {"links": 32, "ef_construction": 40, "ef_search": 10}
+    assert index.parameters == {**HnswIndex.build_defaults, "ef_construction": 40, "ef_search": 10, "candidates": 100}
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (EngineOptions("hsnw"), "there is no engine 'hsnw'; choose one of: auto, exact, hnsw"),
+        (EngineOptions("hsnw"), "there is no engine 'hsnw'; choose one of: auto, exact, hnsw, ivfpq, ivfrabitq"),
         (EngineOptions("exact", {"links": 4}), "engine exact has no parameter 'links' here; it has: none"),
         (EngineOptions("hnsw", {"links": 0}), "links is 0; it must be at least 1"),
+        (EngineOptions("hnsw", {"dimension": -1}), "dimension is -1; it must be at least 0"),
+        (EngineOptions("hnsw", {"links": "many"}), "links is 'many'; a whole number was expected"),
+        (EngineOptions("hnsw", {"codes": "int4"}), "codes is 'int4'; choose one of: float32, float16, int8"),
+        (EngineOptions("ivfpq", {"bits": 5}), "bits is 5; choose one of: 4, 8"),
+        (EngineOptions("ivfrabitq", {"rescore": 8}), "rescore is 8; choose one of: none, int8, float16, float32"),
         (EngineOptions("auto", {"links": 4}), "parameters belong to an engine, and auto may choose any; name the engine"),
     ],
 )
@@ -205,8 +293,8 @@ def test_engines_that_cannot_be_asked_for(options: EngineOptions, message: str) 
 def test_a_build_parameter_is_no_search_parameter() -> None:
     with pytest.raises(ArgumentError) as caught:
         built("hnsw", vectors(8)).search(vectors(1), k=1, parameters={"links": 8})
-    assert str(caught.value) == "engine hnsw has no parameter 'links' here; it has: ef_search"
-    with pytest.raises(ArgumentError, match=r"^there is no engine 'auto'; choose one of: exact, hnsw$"):
+    assert str(caught.value) == "engine hnsw has no parameter 'links' here; it has: candidates, ef_search"
+    with pytest.raises(ArgumentError, match=r"^there is no engine 'auto'; choose one of: exact, hnsw, ivfpq, ivfrabitq$"):
         engine_class("auto")
 
 

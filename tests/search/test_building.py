@@ -63,7 +63,16 @@ def test_parameters_are_kept(tmp_path: Path) -> None:
     engine = EngineOptions("hnsw", {"links": 8, "ef_search": 50})
     built = build_index(FakeModel(), corpus(20), out=tmp_path / "x", engine=engine)
     assert built.manifest is not None
-    assert built.manifest.parameters == {"links": 8, "ef_construction": 200, "ef_search": 50}
+    assert built.manifest.parameters == {
+        "links": 8,
+        "ef_construction": 200,
+        "codes": "float32",
+        "dimension": 0,
+        "reduction": "pca",
+        "rescore": "none",
+        "ef_search": 50,
+        "candidates": 100,
+    }
     assert Searcher.open(tmp_path / "x", model=FakeModel()).index.parameters["ef_search"] == 50
 
 
@@ -184,10 +193,10 @@ def test_a_read_only_place(read_only_disk: Path) -> None:
 
 def test_mistakes_are_told_before_any_work(tmp_path: Path) -> None:
     model = FakeModel()
-    with pytest.raises(ArgumentError, match=r"^there is no engine 'hsnw'; choose one of: auto, exact, hnsw$"):
+    with pytest.raises(ArgumentError, match=r"^there is no engine 'hsnw'; choose one of: auto, exact, hnsw, ivfpq, ivfrabitq$"):
         build_index(model, corpus(3), out=tmp_path / "x", engine="hsnw")
     with pytest.raises(
-        ArgumentError, match=r"^engine hnsw has no parameter 'm' here; it has: ef_construction, ef_search, links$"
+        ArgumentError, match=r"^engine hnsw has no parameter 'm' here; it has: candidates, codes, dimension, ef_construction"
     ):
         build_index(model, corpus(3), out=tmp_path / "x", engine=EngineOptions("hnsw", {"m": 3}))
     with pytest.raises(ArgumentError, match=r"^there are no documents; at least one is needed$"):

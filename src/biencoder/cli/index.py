@@ -38,6 +38,8 @@ class EngineName(StrEnum):
     AUTO = "auto"
     EXACT = "exact"
     HNSW = "hnsw"
+    IVFPQ = "ivfpq"
+    IVFRABITQ = "ivfrabitq"
 
 
 def command(  # noqa: PLR0913 - a command's options are its parameters

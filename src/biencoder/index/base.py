@@ -7,7 +7,7 @@ several consecutive rows (passages now, tokens later), and who owns which is kep
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -21,6 +21,12 @@ from biencoder.storage.vectors import blocks
 
 Metric = Literal["cosine", "dot"]
 """Both are inner products; ``cosine`` says that the vectors have length 1."""
+
+Value = int | str
+"""Of a parameter: a whole number, or one of some names."""
+
+Parameters = Mapping[str, Value]
+"""Build and search parameters by name."""
 
 RowProgress = Callable[[int, int], None]
 """Is told, now and then, how many rows are done and how many there are."""
@@ -53,10 +59,14 @@ class VectorIndex(ABC):
 
     engine: ClassVar[str]
     capabilities: ClassVar[Capabilities]
-    build_defaults: ClassVar[Mapping[str, int]] = {}
-    search_defaults: ClassVar[Mapping[str, int]] = {}
+    build_defaults: ClassVar[Parameters] = {}
+    search_defaults: ClassVar[Parameters] = {}
+    choices: ClassVar[Mapping[str, Sequence[Value]]] = {}
+    """What a parameter may be, where that is one of a few."""
+    may_be_zero: ClassVar[frozenset[str]] = frozenset()
+    """Numbers of which 0 leaves the choice to the engine; all others are at least 1."""
 
-    def __init__(self, *, metric: Metric, dimension: int, parameters: Mapping[str, int]) -> None:
+    def __init__(self, *, metric: Metric, dimension: int, parameters: Parameters) -> None:
         self.metric: Metric = metric
         self.dimension = dimension
         self.parameters = dict(parameters)
@@ -67,7 +77,7 @@ class VectorIndex(ABC):
         vectors: FloatArray,
         *,
         metric: Metric,
-        parameters: Mapping[str, int] | None = None,
+        parameters: Parameters | None = None,
         progress: RowProgress | None = None,
     ) -> Self:
         """Index the rows of a matrix.
@@ -86,9 +96,7 @@ class VectorIndex(ABC):
         _check_matrix(vectors)
         return cls._build(vectors, metric=metric, parameters=resolved, progress=progress or _silent)
 
-    def search(
-        self, queries: NDArray[Any], *, k: int, parameters: Mapping[str, int] | None = None
-    ) -> tuple[FloatArray, RowArray]:
+    def search(self, queries: NDArray[Any], *, k: int, parameters: Parameters | None = None) -> tuple[FloatArray, RowArray]:
         """The best rows of each query, best first; of equal scores the lower row first.
 
         Args:
@@ -113,19 +121,29 @@ class VectorIndex(ABC):
         return self._search(vectors, k=count, parameters=resolved)
 
     @classmethod
-    def resolve(cls, given: Mapping[str, int] | None, defaults: Mapping[str, int]) -> dict[str, int]:
+    def resolve(cls, given: Parameters | None, defaults: Parameters) -> dict[str, Value]:
         """Defaults, overridden by what was given.
 
         Raises:
-            ArgumentError: for a name that is not among the defaults, or a value below 1.
+            ArgumentError: for a name that is not among the defaults, or a value that it cannot have.
         """
         for name, value in (given or {}).items():
             if name not in defaults:
                 known = ", ".join(sorted(defaults)) or "none"
                 raise ArgumentError(f"engine {cls.engine} has no parameter {name!r} here; it has: {known}")
-            if value < 1:
-                raise ArgumentError(f"{name} is {value}; it must be at least 1")
+            cls._check_value(name, value)
         return {**defaults, **(given or {})}
+
+    @classmethod
+    def _check_value(cls, name: str, value: Value) -> None:
+        allowed = cls.choices.get(name)
+        if allowed is not None:
+            if value not in allowed:
+                raise ArgumentError(f"{name} is {value!r}; choose one of: {', '.join(str(one) for one in allowed)}")
+        elif isinstance(value, str | bool):
+            raise ArgumentError(f"{name} is {value!r}; a whole number was expected")
+        elif value < (least := 0 if name in cls.may_be_zero else 1):
+            raise ArgumentError(f"{name} is {value}; it must be at least {least}")
 
     @abstractmethod
     def __len__(self) -> int:
@@ -137,7 +155,7 @@ class VectorIndex(ABC):
 
     @classmethod
     @abstractmethod
-    def load(cls, folder: Path, *, metric: Metric, parameters: Mapping[str, int]) -> Self:
+    def load(cls, folder: Path, *, metric: Metric, parameters: Parameters) -> Self:
         """Open what `save` wrote, mapped into memory where the engine can.
 
         Raises:
@@ -146,11 +164,11 @@ class VectorIndex(ABC):
 
     @classmethod
     @abstractmethod
-    def _build(cls, vectors: FloatArray, *, metric: Metric, parameters: Mapping[str, int], progress: RowProgress) -> Self:
+    def _build(cls, vectors: FloatArray, *, metric: Metric, parameters: Parameters, progress: RowProgress) -> Self:
         """`build`, its arguments checked."""
 
     @abstractmethod
-    def _search(self, queries: FloatArray, *, k: int, parameters: Mapping[str, int]) -> tuple[FloatArray, RowArray]:
+    def _search(self, queries: FloatArray, *, k: int, parameters: Parameters) -> tuple[FloatArray, RowArray]:
         """`search`, its arguments checked: at least one query, 1 <= k <= len(self)."""
 
     def _check_queries(self, queries: NDArray[Any]) -> FloatArray:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from biencoder.errors import ArgumentError
-from biencoder.index.base import VectorIndex
+from biencoder.index.base import Parameters, VectorIndex
 
 _ENGINES = {
     "exact": ("biencoder.index.exact", "ExactIndex"),
-    "hnsw": ("biencoder.index.faiss_index", "HnswIndex"),
+    "hnsw": ("biencoder.index.hnsw", "HnswIndex"),
+    "ivfpq": ("biencoder.index.ivf", "IvfPqIndex"),
+    "ivfrabitq": ("biencoder.index.ivf", "IvfRabitqIndex"),
 }
 
 _EXACT_NUMBERS = 7_000 * 384
@@ -28,7 +29,7 @@ class EngineOptions:
     """
 
     name: str = "auto"
-    parameters: Mapping[str, int] = field(default_factory=dict)
+    parameters: Parameters = field(default_factory=dict)
 
     def check(self) -> None:
         """Make sure that the engine exists and takes these parameters, before any work is done.
@@ -36,9 +37,9 @@ class EngineOptions:
         Raises:
             ArgumentError: where it does not.
 
-        >>> EngineOptions("hnsw", {"ef_serch": 64}).check()
+        >>> EngineOptions("exact", {"ef_serch": 64}).check()
         Traceback (most recent call last):
-        biencoder.errors.ArgumentError: engine hnsw has no parameter 'ef_serch' here; it has: ef_construction, ef_search, links
+        biencoder.errors.ArgumentError: engine exact has no parameter 'ef_serch' here; it has: none
         """
         check_engine(self.name)
         if self.name == "auto":
@@ -61,7 +62,7 @@ def engine_names() -> list[str]:
     """The names that can be asked for, ``auto`` first.
 
     >>> engine_names()
-    ['auto', 'exact', 'hnsw']
+    ['auto', 'exact', 'hnsw', 'ivfpq', 'ivfrabitq']
     """
     return ["auto", *_ENGINES]
 

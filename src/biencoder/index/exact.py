@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
 
-from biencoder.index.base import Capabilities, Metric, RowProgress, VectorIndex
+from biencoder.index.base import Capabilities, Metric, Parameters, RowProgress, VectorIndex
 from biencoder.scoring import FloatArray, RowArray
 from biencoder.storage.vectors import open_vectors, write_vectors
 
@@ -43,7 +42,7 @@ class ExactIndex(VectorIndex):
         write_vectors(folder, self._vectors)
 
     @classmethod
-    def load(cls, folder: Path, *, metric: Metric, parameters: Mapping[str, int]) -> Self:  # noqa: ARG003 - it has none
+    def load(cls, folder: Path, *, metric: Metric, parameters: Parameters) -> Self:  # noqa: ARG003 - it has none
         """Map ``vectors.npy``."""
         return cls(open_vectors(folder), metric=metric)
 
@@ -53,7 +52,7 @@ class ExactIndex(VectorIndex):
         vectors: FloatArray,
         *,
         metric: Metric,
-        parameters: Mapping[str, int],  # noqa: ARG003 - it has none
+        parameters: Parameters,  # noqa: ARG003 - it has none
         progress: RowProgress,
     ) -> Self:
         progress(len(vectors), len(vectors))
@@ -64,7 +63,7 @@ class ExactIndex(VectorIndex):
         queries: FloatArray,
         *,
         k: int,
-        parameters: Mapping[str, int],  # noqa: ARG002 - it has none
+        parameters: Parameters,  # noqa: ARG002 - it has none
     ) -> tuple[FloatArray, RowArray]:
         parts = [self._search_some(queries[at : at + _QUERIES], k) for at in range(0, len(queries), _QUERIES)]
         return np.concatenate([scores for scores, _ in parts]), np.concatenate([rows for _, rows in parts])

@@ -1,109 +1,256 @@
-"""Approximate search through FAISS: HNSW, a navigable small-world graph (Malkov and Yashunin, 2016)."""
+"""What the engines that FAISS runs have in common: reduction, rescoring, files, ties.
+
+An index has up to three layers. Its core (a graph, or lists) holds codes that are quick to compare, if asked for of fewer
+dimensions than the vectors have; what the core ranks best is then rescored with vectors of all dimensions. Each layer is
+FAISS's own, so that one call searches all of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
-import faiss
+import faiss as _faiss
 import numpy as np
 
 from biencoder.cores import available_cores
-from biencoder.errors import CorruptError
-from biencoder.index.base import Capabilities, Metric, RowProgress, VectorIndex
+from biencoder.errors import ArgumentError, CorruptError
+from biencoder.index.base import Metric, Parameters, RowProgress, Value, VectorIndex
+from biencoder.index.reduction import Reduction, projection
 from biencoder.scoring import FloatArray, RowArray
 from biencoder.storage.vectors import blocks
 
-_FILE = "hnsw.faiss"
+faiss: Any = _faiss
+"""FAISS, whose stubs know only a part of it."""
 
 _BLOCK = 8192
 """Rows added at once: many enough to keep the cores busy, few enough for a lively progress bar."""
+SAMPLE = 65_536
+"""Rows that a projection or codes of single numbers are learned from."""
+
+SCALARS = {"float16": "QT_fp16", "int8": "QT_8bit"}
+"""FAISS's names of the codes that keep a number for each dimension."""
 
 
-class HnswIndex(VectorIndex):
-    """A graph over float32 vectors; ``ef_search`` trades time for recall, call by call.
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """An index taken apart.
 
-    Two builds over the same vectors with several threads differ in a few links: judge a build by its recall.
-
-    >>> index = HnswIndex.build(np.eye(4, dtype=np.float32), metric="cosine")
-    >>> index.search(np.array([[0.0, 0.6, 0.8, 0.0]], dtype=np.float32), k=2, parameters={"ef_search": 64})[1].tolist()
-    [[2, 1]]
+    Attributes:
+        whole: what is searched.
+        core: graph or lists.
+        transform: into the core's dimensions, where there is one.
+        rescorer: vectors of all dimensions, where there are some.
     """
 
-    engine: ClassVar[str] = "hnsw"
-    capabilities: ClassVar[Capabilities] = Capabilities(exact=False)
-    # On MedQuAD (15,809 documents, all-MiniLM-L6-v2) these lose 0.001 nDCG@10 against exact search; ef_search 128 loses 0.003,
-    # 192 loses 0.002. More links (48) or a costlier build (400, twice the time) gain less than the search effort does.
-    build_defaults: ClassVar[Mapping[str, int]] = {"links": 32, "ef_construction": 200}
-    search_defaults: ClassVar[Mapping[str, int]] = {"ef_search": 256}
-
-    def __init__(self, graph: Any, *, metric: Metric, parameters: Mapping[str, int]) -> None:
-        super().__init__(metric=metric, dimension=int(graph.d), parameters=parameters)
-        self._graph = graph
-
-    def __len__(self) -> int:
-        return int(self._graph.ntotal)
-
-    def save(self, folder: Path) -> None:
-        """Write ``hnsw.faiss``: the graph and the vectors."""
-        # FAISS's own file writer says nothing when its last bytes do not fit on the disk; Python's does.
-        with (folder / _FILE).open("wb") as file:
-            faiss.write_index(self._graph, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined] # missing in FAISS's stubs
+    whole: Any
+    core: Any
+    transform: Any | None
+    rescorer: Any | None
 
     @classmethod
-    def load(cls, folder: Path, *, metric: Metric, parameters: Mapping[str, int]) -> Self:
-        """Map ``hnsw.faiss``: opening reads the graph once, to check its links, and leaves the vectors on the disk."""
-        path = folder / _FILE
+    def of(cls, whole: Any) -> Layers:
+        """Of an index that FAISS has read."""
+        rescorer = transform = None
+        core = faiss.downcast_index(whole)
+        if isinstance(core, faiss.IndexRefine):
+            rescorer, core = faiss.downcast_index(core.refine_index), faiss.downcast_index(core.base_index)
+        if isinstance(core, faiss.IndexPreTransform):
+            transform, core = core.chain.at(0), faiss.downcast_index(core.index)
+        return cls(whole, core, transform, rescorer)
+
+
+class FaissIndex(VectorIndex):
+    """An index that FAISS holds and searches.
+
+    Build parameters of all of them: ``dimension`` of the core, 0 for that of the vectors; ``reduction`` to it, ``pca`` or
+    ``truncate``; ``rescore``, in which format vectors are kept to rescore candidates with, or ``none``. Search parameter of
+    all: ``candidates``, how many are rescored.
+    """
+
+    shared_build_defaults: ClassVar[Parameters] = {"dimension": 0, "reduction": "pca", "rescore": "none"}
+    shared_search_defaults: ClassVar[Parameters] = {"candidates": 100}
+    shared_choices: ClassVar[dict[str, tuple[Value, ...]]] = {
+        "reduction": ("pca", "truncate"),
+        "rescore": ("none", "int8", "float16", "float32"),
+    }
+    may_be_zero = frozenset({"dimension"})
+
+    def __init__(self, layers: Layers, *, metric: Metric, parameters: Parameters) -> None:
+        super().__init__(metric=metric, dimension=int(layers.whole.d), parameters=parameters)
+        self._layers = layers
+        self._efforts: dict[tuple[object, ...], list[Any]] = {}
+
+    def __len__(self) -> int:
+        return int(self._layers.whole.ntotal)
+
+    @classmethod
+    def file(cls) -> str:
+        """The name of the engine's one file."""
+        return f"{cls.engine}.faiss"
+
+    def save(self, folder: Path) -> None:
+        """Write all layers into one file."""
+        # FAISS's own file writer says nothing when its last bytes do not fit on the disk; Python's does.
+        with (folder / self.file()).open("wb") as file:
+            faiss.write_index(self._layers.whole, faiss.PyCallbackIOWriter(file.write))
+
+    @classmethod
+    def load(cls, folder: Path, *, metric: Metric, parameters: Parameters) -> Self:
+        """Map the file: opening reads a graph once, to check its links, and leaves codes and vectors on the disk."""
+        path = folder / cls.file()
         try:
-            graph = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+            whole = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
             reason = str(error).rpartition("failed: ")[2].strip() or "not a FAISS file"
             raise CorruptError(f"{path} is damaged: FAISS cannot read it ({reason}); build the index again") from None
-        return cls(graph, metric=metric, parameters=parameters)
+        return cls(Layers.of(whole), metric=metric, parameters=parameters)
 
     @classmethod
-    def _build(cls, vectors: FloatArray, *, metric: Metric, parameters: Mapping[str, int], progress: RowProgress) -> Self:
-        graph = faiss.IndexHNSWFlat(vectors.shape[1], parameters["links"], faiss.METRIC_INNER_PRODUCT)
-        graph.hnsw.efConstruction = parameters["ef_construction"]
-        _reserve(graph, rows=len(vectors), links=parameters["links"])
+    def _build(cls, vectors: FloatArray, *, metric: Metric, parameters: Parameters, progress: RowProgress) -> Self:
+        limit_threads()
+        width = vectors.shape[1]
+        dimension = number(parameters, "dimension") or width
+        if dimension > width:
+            raise ArgumentError(f"dimension is {dimension}; the vectors have {width}")
+        core = cls._core(len(vectors), dimension, parameters)
+        sample = spread_sample(vectors, cls._training_rows(core))
+        transform = None
+        if dimension < width:
+            matrix = projection(sample, dimension=dimension, reduction=cast(Reduction, parameters["reduction"]))
+            transform = _linear(matrix)
+        cls._train(core, sample if transform is None else transform.apply(sample))
+        whole = core if transform is None else faiss.IndexPreTransform(transform, core)
+        rescorer = _rescorer(str(parameters["rescore"]), sample)
+        if rescorer is not None:
+            whole = faiss.IndexRefine(whole, rescorer)
+        layers = Layers(whole, core, transform, rescorer)
+        cls._reserve(layers, len(vectors), parameters)
         for rows in blocks(vectors, size=_BLOCK):
-            _limit_threads()
-            graph.add(np.ascontiguousarray(rows))
-            progress(int(graph.ntotal), len(vectors))
-        return cls(graph, metric=metric, parameters=parameters)
+            limit_threads()
+            whole.add(np.ascontiguousarray(rows))
+            progress(int(whole.ntotal), len(vectors))
+        return cls(layers, metric=metric, parameters=parameters)
 
-    def _search(self, queries: FloatArray, *, k: int, parameters: Mapping[str, int]) -> tuple[FloatArray, RowArray]:
-        _limit_threads()
-        effort = faiss.SearchParametersHNSW()  # type: ignore[attr-defined] # missing in FAISS's stubs
-        effort.efSearch = max(parameters["ef_search"], k)
-        # All candidates that the walk has met are taken, so that of equal scores at the cut the lower row is kept.
-        scores, rows = self._graph.search(queries, min(effort.efSearch, len(self)), params=effort)
-        order = np.lexsort((rows, -scores), axis=1)[:, :k]
-        scores, rows = np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
-        # A graph over many equal vectors falls apart, and a walk through it can end with too few: then look at all of them.
-        short = np.flatnonzero((rows < 0).any(axis=1))
-        if len(short):
+    @classmethod
+    @abstractmethod
+    def _core(cls, rows: int, dimension: int, parameters: Parameters) -> Any:
+        """An untrained core for so many rows of so many dimensions."""
+
+    @classmethod
+    def _training_rows(cls, core: Any) -> int:  # noqa: ARG003 - for those that need more
+        """How many rows a core is trained on at most."""
+        return SAMPLE
+
+    @classmethod
+    def _train(cls, core: Any, sample: FloatArray) -> None:
+        """Train a core on rows of its own dimensions."""
+        core.train(sample)
+
+    @classmethod
+    def _reserve(cls, layers: Layers, rows: int, parameters: Parameters) -> None:  # noqa: ARG003 - for those with a graph
+        """Make room for all rows at once: FAISS's vectors grow by doubling, and stand in memory twice while they do."""
+        if layers.rescorer is not None:
+            make_room(layers.rescorer.codes, rows * layers.rescorer.code_size)
+
+    def _search(self, queries: FloatArray, *, k: int, parameters: Parameters) -> tuple[FloatArray, RowArray]:
+        limit_threads()
+        fetch = min(max(k, self._fetched(parameters)), len(self))
+        scores, rows = self._layers.whole.search(queries, fetch, params=self._effort(fetch, parameters))
+        scores, rows = best_first(scores, rows, k=k)
+        if (short := np.flatnonzero(rows[:, -1] < 0)).size:
             scores[short], rows[short] = self._look_at_all(queries[short], k)
         return scores, rows
 
+    def _fetched(self, parameters: Parameters) -> int:
+        """How many results are asked for, of which the best k are given."""
+        return number(parameters, "candidates") if self._layers.rescorer is not None else 0
+
+    def _effort(self, fetch: int, parameters: Parameters) -> Any:
+        """FAISS's search parameters through all layers; made once for each setting, since that takes as long as a search."""
+        key = (fetch, *sorted(parameters.items()))
+        found = self._efforts.get(key)
+        if found is None:
+            chain = [self._core_effort(fetch, parameters)]  # kept whole: FAISS's own references do not keep Python's objects
+            if self._layers.transform is not None:
+                chain.append(faiss.SearchParametersPreTransform(index_params=chain[-1]))
+            if self._layers.rescorer is not None:
+                chain.append(faiss.IndexRefineSearchParameters(k_factor=1.0, base_index_params=chain[-1]))
+            found = self._efforts[key] = chain
+        return found[-1]
+
+    @abstractmethod
+    def _core_effort(self, fetch: int, parameters: Parameters) -> Any:
+        """FAISS's search parameters of the core."""
+
+    @abstractmethod
     def _look_at_all(self, queries: FloatArray, k: int) -> tuple[FloatArray, RowArray]:
-        scores, rows = self._graph.storage.search(queries, k)
+        """Search every row, for queries whose search ended with too few."""
+
+    def _reduced(self, queries: FloatArray) -> FloatArray:
+        """Queries in the core's dimensions."""
+        transform = self._layers.transform
+        return queries if transform is None else cast(FloatArray, transform.apply(queries))
+
+
+def number(parameters: Parameters, name: str) -> int:
+    """A parameter that is a number."""
+    return int(parameters[name])
+
+
+def best_first(scores: FloatArray, rows: RowArray, *, k: int) -> tuple[FloatArray, RowArray]:
+    """The first k of results that are sorted by score; of equal scores the lower row first, which FAISS does not see to.
+
+    >>> best_first(np.array([[3, 2, 2]], dtype=np.float32), np.array([[4, 9, 1]]), k=2)[1].tolist()
+    [[4, 1]]
+    """
+    if (scores[:, 1:] == scores[:, :-1]).any():
         order = np.lexsort((rows, -scores), axis=1)
-        return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+        scores, rows = np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+    return scores[:, :k], rows[:, :k]
 
 
-def _reserve(graph: Any, *, rows: int, links: int) -> None:
-    """Make room for all rows at once: FAISS's vectors grow by doubling, and stand in memory twice while they do."""
-    codes = faiss.downcast_index(graph.storage).codes  # type: ignore[attr-defined] # missing in FAISS's stubs
-    neighbours = graph.hnsw.neighbors
-    # A row has 2 * links neighbours on the ground level, and on average 1 / (links - 1) levels of links above.
-    per_row = 2 * links + links / max(links - 1, 1)
-    for array, size in ((codes, rows * graph.d * 4), (neighbours, int(rows * per_row * 1.01))):
-        array.resize(size)
-        array.resize(0)  # keeps the room
+def spread_sample(vectors: FloatArray, count: int) -> FloatArray:
+    """At most so many rows, evenly spread over a matrix that may be mapped from a file; in their order."""
+    if len(vectors) <= count:
+        return np.ascontiguousarray(vectors)
+    picked = np.linspace(0, len(vectors) - 1, count).astype(np.int64)
+    parts: Iterator[FloatArray] = blocks(vectors, size=_BLOCK)
+    bounds = np.searchsorted(picked, np.arange(0, len(vectors) + _BLOCK, _BLOCK))
+    chosen = [rows[picked[bounds[at] : bounds[at + 1]] - at * _BLOCK] for at, rows in enumerate(parts)]
+    return np.concatenate(chosen)
 
 
-def _limit_threads() -> None:
+def make_room(array: Any, size: int) -> None:
+    """Reserve a FAISS vector's memory."""
+    array.resize(size)
+    array.resize(0)  # keeps the room
+
+
+def limit_threads() -> None:
     """Keep FAISS's OpenMP within this process's share of the machine; the setting belongs to the calling thread."""
     faiss.omp_set_num_threads(min(available_cores(), faiss.omp_get_max_threads()))
+
+
+def _linear(matrix: FloatArray) -> Any:
+    transform = faiss.LinearTransform(matrix.shape[1], matrix.shape[0], False)
+    faiss.copy_array_to_vector(matrix.ravel(), transform.A)
+    transform.set_is_orthonormal()
+    transform.is_trained = True
+    return transform
+
+
+def _rescorer(kind: str, sample: FloatArray) -> Any | None:
+    """Vectors of all dimensions in a format; trained where the format needs it."""
+    if kind == "none":
+        return None
+    if kind == "float32":
+        return faiss.IndexFlatIP(sample.shape[1])
+    found = faiss.IndexScalarQuantizer(
+        sample.shape[1], getattr(faiss.ScalarQuantizer, SCALARS[kind]), faiss.METRIC_INNER_PRODUCT
+    )
+    found.train(sample)
+    return found

@@ -8,7 +8,7 @@ from typing import Any
 
 from biencoder.errors import CorruptError
 from biencoder.identity import Identity
-from biencoder.index.base import Metric
+from biencoder.index.base import Metric, Value
 from biencoder.storage.manifest import Manifest, read_manifest, write_manifest
 
 KIND = "index"
@@ -49,7 +49,7 @@ class IndexManifest:
     corpus: str
     created: str
     biencoder: str
-    parameters: dict[str, int] = field(default_factory=dict)
+    parameters: dict[str, Value] = field(default_factory=dict)
     keywords: bool = False
     passages: dict[str, int] | None = None
     execution: dict[str, str] = field(default_factory=dict)

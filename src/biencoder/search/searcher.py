@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ import numpy as np
 
 from biencoder.data.passages import best_per_document
 from biencoder.errors import ArgumentError, CorruptError
-from biencoder.index.base import VectorIndex
+from biencoder.index.base import Parameters, VectorIndex
 from biencoder.index.engines import engine_class
 from biencoder.index.exact import ExactIndex
 from biencoder.index.manifest import IndexManifest
@@ -181,7 +181,7 @@ class Searcher:
         k: int = 10,
         hybrid: bool = False,
         texts: bool = True,
-        parameters: Mapping[str, int] | None = None,
+        parameters: Parameters | None = None,
     ) -> list[Hit]:
         """The best documents for one query; see `search_many`."""
         return self.search_many([query], k=k, hybrid=hybrid, texts=texts, parameters=parameters)[0]
@@ -193,7 +193,7 @@ class Searcher:
         k: int = 10,
         hybrid: bool = False,
         texts: bool = True,
-        parameters: Mapping[str, int] | None = None,
+        parameters: Parameters | None = None,
     ) -> list[list[Hit]]:
         """The best documents for each query, best first.
 
@@ -219,15 +219,13 @@ class Searcher:
             found = [self._fuse(query, own, k, depth) for query, own in zip(queries, found, strict=True)]
         return [self.documents.hits(scores, numbers, texts=texts) for scores, numbers in found]
 
-    def _nearest(self, vectors: FloatArray, k: int, parameters: Mapping[str, int] | None) -> list[Found]:
+    def _nearest(self, vectors: FloatArray, k: int, parameters: Parameters | None) -> list[Found]:
         if self._owners is None:
             scores, rows = self.index.search(vectors, k=k, parameters=parameters)
             return list(zip(scores.tolist(), rows.tolist(), strict=True))
         return self._nearest_owners(self._owners, vectors, min(k, len(self.documents)), parameters)
 
-    def _nearest_owners(
-        self, owners: RowArray, vectors: FloatArray, k: int, parameters: Mapping[str, int] | None
-    ) -> list[Found]:
+    def _nearest_owners(self, owners: RowArray, vectors: FloatArray, k: int, parameters: Parameters | None) -> list[Found]:
         """Rows are passages: fetch more of them, doubling, until k documents are among them."""
         found: list[Found] = [([], [])] * len(vectors)
         waiting = list(range(len(vectors)))
