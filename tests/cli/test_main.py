@@ -53,7 +53,10 @@ def test_help_imports_nothing_heavy() -> None:
         (["search", "index", "--kk"], "No such option: --kk"),
         (["search", "index", "-k", "ten"], "Invalid value for '-k'"),
         (["fit", "collection", "--model", "m"], "Missing option '--out'. (see: biencoder fit --help)"),
-        (["index", "m", "c", "--out", "o", "--engine", "hnws"], "'hnws' is not one of 'auto', 'exact', 'hnsw', 'ivfpq', 'ivfrabitq'."),
+        (
+            ["index", "m", "c", "--out", "o", "--engine", "hnws"],
+            "'hnws' is not one of 'auto', 'exact', 'hnsw', ",
+        ),
         (["encode", "m", "c", "--out", "o", "--precision", "int4"], "'int4' is not one of 'exact', 'fast', 'int8'."),
     ],
 )

@@ -32,7 +32,14 @@ from biencoder.search.keywords import KeywordIndex
 from biencoder.search.model import Model, metric_of
 from biencoder.search.searcher import ENGINE, MODEL, Searcher
 from biencoder.search.vectors import OWNERS, VectorsFolder
-from biencoder.storage.folder import check_replaceable, explain_os_errors, flush_tree, locked, put_in_place
+from biencoder.storage.folder import (
+    check_replaceable,
+    explain_os_errors,
+    flush_tree,
+    folder_bytes,
+    locked,
+    put_in_place,
+)
 
 
 def build_index(
@@ -162,7 +169,7 @@ class _Builder:
         self._write_manifest(engine, choice)
 
     def _write_manifest(self, engine: VectorIndex, choice: Choice) -> None:
-        size = sum(file.stat().st_size for file in (self.new / ENGINE).iterdir())
+        size = folder_bytes(self.new / ENGINE)
         IndexManifest(
             engine=choice.engine,
             reason=choice.reason,

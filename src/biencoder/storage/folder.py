@@ -171,6 +171,11 @@ def exchange(left: Path, right: Path) -> None:
         )
 
 
+def folder_bytes(folder: Path) -> int:
+    """Size of all files below a folder together."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Replace one file atomically and durably: the old bytes or the new ones, never a part."""
     temporary = path.with_name(f".{path.name}.new")
