@@ -23,15 +23,15 @@ from biencoder.index import (
     choose_engine,
     engine_class,
     engine_names,
-    faiss_index,
     ivf,
+    reduction,
 )
 from biencoder.index import exact as exact_module
 from biencoder.index.base import Value
 from biencoder.index.exact import ExactIndex, best_columns
-from biencoder.index.faiss_index import spread_sample
 from biencoder.index.hnsw import HnswIndex
 from biencoder.index.ivf import IvfPqIndex
+from biencoder.index.reduction import spread_sample
 from biencoder.scoring import FloatArray, dot, normalise, top_k
 
 ENGINES = [name for name in engine_names() if name != "auto"]
@@ -224,7 +224,7 @@ def test_a_dimension_beyond_the_vectors_is_refused() -> None:
 
 @pytest.mark.parametrize("count", [1, 3, 10, 11, 5000])
 def test_a_sample_is_spread_over_the_rows(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faiss_index, "_BLOCK", 7)
+    monkeypatch.setattr(reduction, "_BLOCK", 7)
     matrix = np.arange(33, dtype=np.float32)[:, None]
     found = spread_sample(matrix, count)[:, 0].tolist()
     assert found == np.linspace(0, 32, count).astype(int).tolist() if count < 33 else list(range(33))

@@ -75,7 +75,9 @@ def test_memory_is_a_ceiling() -> None:
     assert found.point.recall >= 0.9
     with pytest.raises(ArgumentError) as caught:
         tune(matrix, queries, goal=Goal(0.9, memory=4000 * 20), metric="cosine", engine="hnsw")
-    assert str(caught.value).startswith("nothing was found that reaches recall@10 0.9, at most 0 MiB; the nearest is hnsw (")
+    assert str(caught.value).startswith(
+        "nothing was found that reaches recall@10 0.9, at most 80,000 bytes; the nearest is hnsw ("
+    )
 
 
 @pytest.mark.usefixtures("quick")

@@ -24,10 +24,12 @@ from biencoder.cli.options import (
     passage_options,
     running_options,
 )
+from biencoder.cli.quantities import milliseconds, size_in_bytes
 from biencoder.cli.terminal import TerminalProgress, print_facts, print_json, print_next
 
 if TYPE_CHECKING:
     from biencoder.index.manifest import IndexManifest
+    from biencoder.index.tuning import Goal
 
 EXAMPLE = "biencoder index runs/scifact data/scifact --out scifact.index"
 
@@ -52,6 +54,21 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
     passages: PassageSize = None,
     overlap: PassageOverlap = None,
     keywords: Annotated[bool, typer.Option(help="Build BM25 too, for search --hybrid.")] = True,
+    recall: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Measure, and take the fastest setting with this recall@10."),
+    ] = None,
+    memory: Annotated[str | None, typer.Option(metavar="SIZE", help="With --recall: at most so much: 2GB.")] = None,
+    latency: Annotated[str | None, typer.Option(metavar="TIME", help="With --recall: p50 at most so much: 1ms.")] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Real ones to measure with, one a line; default: the collection's, but for its test split."
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the engine; may be repeated.")
+    ] = None,
     precision: Precision = PrecisionName.FAST,
     runtime: Runtime = RuntimeName.AUTO,
     threads: Threads = None,
@@ -60,32 +77,79 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
 ) -> None:
     """Build an index folder: vectors, documents, keywords and the model itself, so that search needs nothing else."""
     options = passage_options(passages, overlap)
+    goal = _goal(recall, memory, latency, queries)
     with TerminalProgress(quiet=quiet) as progress:
         from biencoder.data.readers import read_documents
+        from biencoder.index.engines import EngineOptions
         from biencoder.search import build_index
 
         progress.phase(f"reading {corpus}")
         documents = read_documents(corpus)
+        asked = None if goal is None else _queries(queries, corpus, progress)
         encoder = load_model(model, running=running_options(precision, runtime, threads), progress=progress)
         progress.phase("encoding")
         searcher = build_index(
             encoder,
             documents,
             out=out,
-            engine=engine.value,
+            engine=EngineOptions(engine.value, _parameters(settings)),
             vectors=vectors,
             passages=options,
             keywords=keywords,
+            goal=goal,
+            queries=asked,
             progress=progress,
         )
     assert searcher.manifest is not None  # noqa: S101 - it was read from a folder
     _print(searcher.manifest, out, as_json=json)
 
 
+def _goal(recall: float | None, memory: str | None, latency: str | None, queries: Path | None) -> Goal | None:
+    """What was asked for, together."""
+    from biencoder.index.tuning import Goal
+
+    if recall is None:
+        given = [name for name, value in (("memory", memory), ("latency", latency), ("queries", queries)) if value is not None]
+        if given:
+            raise typer.BadParameter(f"--{given[0]} belongs to --recall, which is not given")
+        return None
+    return Goal(
+        recall,
+        memory=None if memory is None else size_in_bytes(memory),
+        latency_ms=None if latency is None else milliseconds(latency),
+    )
+
+
+def _queries(file: Path | None, corpus: str, progress: TerminalProgress) -> list[str] | None:
+    """Queries to measure with; None where they have to be made."""
+    from biencoder.data.tuning_queries import collection_queries, read_query_file
+
+    if file is not None:
+        return read_query_file(file)
+    found, splits = collection_queries(corpus)
+    if found:
+        progress.say(f"queries of {', '.join(splits)} are there to choose an index with")
+    return found or None
+
+
+def _parameters(settings: list[str] | None) -> dict[str, int | str]:
+    """``--set`` options."""
+    found: dict[str, int | str] = {}
+    for setting in settings or []:
+        name, equals, value = setting.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"--set {setting}: KEY=VALUE was expected")
+        found[name] = int(value) if value.removeprefix("-").isdigit() else value
+    return found
+
+
 def _print(manifest: IndexManifest, out: Path, *, as_json: bool) -> None:
+    from biencoder.index.manifest import MEASURED
+
     if as_json:
-        names = ("engine", "reason", "count", "vectors", "dimension", "bytes_per_vector", "keywords")
-        print_json({"path": str(out), **{name: getattr(manifest, name) for name in names}})
+        names = ("engine", "reason", "parameters", "count", "vectors", "dimension", "bytes_per_vector", "keywords")
+        tuned = () if manifest.goal is None else ("goal", *MEASURED)
+        print_json({"path": str(out), **{name: getattr(manifest, name) for name in (*names, *tuned)}})
         return
     passages = f" in {manifest.vectors:,} passages" if manifest.passages else ""
     print_facts(
@@ -93,8 +157,23 @@ def _print(manifest: IndexManifest, out: Path, *, as_json: bool) -> None:
             ("engine", f"{manifest.engine}  ({manifest.reason})"),
             ("documents", f"{manifest.count:,}{passages}"),
             ("vectors", f"{manifest.dimension} dimensions, {manifest.bytes_per_vector:,.0f} bytes each"),
+            *_measured(manifest),
             ("keywords", "BM25, for search --hybrid" if manifest.keywords else "none"),
             ("folder", str(out)),
         ]
     )
     print_next([["search", out], ["inspect", out]])
+
+
+def _measured(manifest: IndexManifest) -> list[tuple[str, str]]:
+    """What tuning measured, where there was some."""
+    if manifest.goal is None:
+        return []
+    parameters = ", ".join(f"{name} {value}" for name, value in manifest.parameters.items())
+    return [
+        ("asked for", manifest.goal),
+        ("recall", f"{manifest.recall:.4f}  (the worst tenth of the queries: {manifest.recall_worst_decile:.4f})"),
+        ("latency", f"p50 {manifest.p50_ms:.2f} ms, p99 {manifest.p99_ms:.2f} ms, one query at a time on one thread"),
+        *([("parameters", parameters)] if parameters else []),
+        ("built in", f"{manifest.build_seconds:,.1f} s"),
+    ]

@@ -8,7 +8,6 @@ FAISS's own, so that one call searches all of them.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -19,7 +18,7 @@ import numpy as np
 from biencoder.cores import available_cores
 from biencoder.errors import ArgumentError, CorruptError
 from biencoder.index.base import Metric, Parameters, RowProgress, Value, VectorIndex
-from biencoder.index.reduction import Reduction, projection
+from biencoder.index.reduction import Reduction, projection, spread_sample
 from biencoder.scoring import FloatArray, RowArray
 from biencoder.storage.vectors import blocks
 
@@ -211,17 +210,6 @@ def best_first(scores: FloatArray, rows: RowArray, *, k: int) -> tuple[FloatArra
         order = np.lexsort((rows, -scores), axis=1)
         scores, rows = np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
     return scores[:, :k], rows[:, :k]
-
-
-def spread_sample(vectors: FloatArray, count: int) -> FloatArray:
-    """At most so many rows, evenly spread over a matrix that may be mapped from a file; in their order."""
-    if len(vectors) <= count:
-        return np.ascontiguousarray(vectors)
-    picked = np.linspace(0, len(vectors) - 1, count).astype(np.int64)
-    parts: Iterator[FloatArray] = blocks(vectors, size=_BLOCK)
-    bounds = np.searchsorted(picked, np.arange(0, len(vectors) + _BLOCK, _BLOCK))
-    chosen = [rows[picked[bounds[at] : bounds[at + 1]] - at * _BLOCK] for at, rows in enumerate(parts)]
-    return np.concatenate(chosen)
 
 
 def make_room(array: Any, size: int) -> None:

@@ -1,14 +1,19 @@
-"""Fewer dimensions to search in: the first ones, or those in which the vectors differ most."""
+"""Fewer dimensions to search in: the first ones, or those in which the vectors differ most; a sample of rows."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
 
 from biencoder.scoring import FloatArray
+from biencoder.storage.vectors import blocks
 
 Reduction = Literal["pca", "truncate"]
+
+_BLOCK = 8192
+"""Rows read at once."""
 
 
 def projection(sample: FloatArray, *, dimension: int, reduction: Reduction) -> FloatArray:
@@ -35,3 +40,14 @@ def projection(sample: FloatArray, *, dimension: int, reduction: Reduction) -> F
     exact = sample.astype(np.float64)
     _, directions = np.linalg.eigh(exact.T @ exact)
     return np.ascontiguousarray(directions[:, ::-1][:, :dimension].T, dtype=np.float32)
+
+
+def spread_sample(vectors: FloatArray, count: int) -> FloatArray:
+    """At most so many rows, evenly spread over a matrix that may be mapped from a file; in their order."""
+    if len(vectors) <= count:
+        return np.ascontiguousarray(vectors)
+    picked = np.linspace(0, len(vectors) - 1, count).astype(np.int64)
+    parts: Iterator[FloatArray] = blocks(vectors, size=_BLOCK)
+    bounds = np.searchsorted(picked, np.arange(0, len(vectors) + _BLOCK, _BLOCK))
+    chosen = [rows[picked[bounds[at] : bounds[at + 1]] - at * _BLOCK] for at, rows in enumerate(parts)]
+    return np.concatenate(chosen)

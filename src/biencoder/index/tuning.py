@@ -20,8 +20,8 @@ from biencoder.index.base import Metric, Value, VectorIndex
 from biencoder.index.designs import Design, designs
 from biencoder.index.engines import engine_class
 from biencoder.index.exact import ExactIndex
-from biencoder.index.faiss_index import spread_sample
 from biencoder.index.measuring import Point, Trial, Truth, latencies
+from biencoder.index.reduction import spread_sample
 from biencoder.scoring import FloatArray
 from biencoder.storage.folder import folder_bytes
 
@@ -31,7 +31,7 @@ TuningProgress = Callable[[int, int, str], None]
 
 _QUICK_MS = 1.0
 """Exact search that takes no longer is taken: it loses nothing."""
-_QUERIES = 2000
+MOST_QUERIES = 2000
 """Queries that recall is measured on."""
 _TIMED = 300
 """Queries that times are measured on."""
@@ -70,7 +70,7 @@ class Goal:
 
     def __str__(self) -> str:
         parts = [f"recall@{self.k} {self.recall:g}"]
-        parts += [] if self.memory is None else [f"at most {self.memory / 2**20:,.0f} MiB"]
+        parts += [] if self.memory is None else [f"at most {self.memory:,.0f} bytes"]
         parts += [] if self.latency_ms is None else [f"p50 at most {self.latency_ms:g} ms"]
         return ", ".join(parts)
 
@@ -129,7 +129,7 @@ def tune(
     Raises:
         ArgumentError: where nothing reaches the goal; the message shows what comes nearest.
     """
-    drawn = np.random.default_rng(seed).permutation(len(queries))[:_QUERIES]
+    drawn = np.random.default_rng(seed).permutation(len(queries))[:MOST_QUERIES]
     asked = np.ascontiguousarray(queries[np.sort(drawn)])
     if not len(asked):
         raise ArgumentError("there are no queries to tune with; at least one is needed")

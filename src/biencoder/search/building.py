@@ -7,29 +7,35 @@ after an interruption, `index` is written afresh by each run and exchanged with 
 from __future__ import annotations
 
 import os
+import random
 import shutil
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from biencoder.data.passages import PassageOptions
+from biencoder.data.tuning_queries import made_queries
 from biencoder.errors import ArgumentError
 from biencoder.index.base import VectorIndex
 from biencoder.index.engines import Choice, EngineOptions, choose_engine, engine_class
-from biencoder.index.manifest import KIND, IndexManifest
+from biencoder.index.frontier import write_frontier
+from biencoder.index.manifest import KIND, MEASURED, IndexManifest
+from biencoder.index.tuning import MOST_QUERIES, Goal, Tuned, tune
 from biencoder.progress import Progress
-from biencoder.records import Document
+from biencoder.records import Document, Query
+from biencoder.scoring import FloatArray
 from biencoder.search.documents import DocumentStore, write_documents
 from biencoder.search.encoding import encode
 from biencoder.search.keywords import FOLDER as KEYWORDS
 from biencoder.search.keywords import KeywordIndex
-from biencoder.search.model import Model, metric_of
+from biencoder.search.model import Model, comparable, metric_of
 from biencoder.search.searcher import ENGINE, MODEL, Searcher
 from biencoder.search.vectors import OWNERS, VectorsFolder
 from biencoder.storage.folder import (
@@ -42,7 +48,7 @@ from biencoder.storage.folder import (
 )
 
 
-def build_index(
+def build_index(  # noqa: PLR0913 - each says another thing
     model: Model,
     documents: Iterable[Document],
     *,
@@ -51,6 +57,8 @@ def build_index(
     vectors: str | os.PathLike[str] | None = None,
     passages: PassageOptions | None = None,
     keywords: bool = True,
+    goal: Goal | None = None,
+    queries: Sequence[str | Query] | None = None,
     progress: Progress | None = None,
 ) -> Searcher:
     """Write an index folder that holds all that a search needs: vectors, documents, keywords and the model itself.
@@ -64,13 +72,18 @@ def build_index(
         vectors: a folder that `encode` wrote from the same documents with this model's document side, instead of encoding.
         passages: split documents into overlapping passages; a document scores as its best one.
         keywords: build a BM25 index beside the vectors, for hybrid search.
+        goal: a recall to reach, and memory and latency to stay below; engine and parameters are then chosen by measuring
+            (`biencoder.index.tuning`), and ``frontier.json`` in the folder says what was measured.
+        queries: real ones to measure with, none of which should be in a test; by default some are made from titles and crops
+            of documents.
         progress: is told the stage and how much of it is done, what is reused or resumed, and which engine was chosen.
 
     Returns:
         A searcher over the new index; its ``manifest`` tells what it is.
 
     Raises:
-        ArgumentError: for an unknown engine or parameter, or no documents.
+        ArgumentError: for an unknown engine or parameter, no documents, or a goal that nothing reaches, with what comes
+            nearest.
         DataError: where an id stands twice, or ``vectors`` are those of another corpus.
         IdentityError: where ``vectors`` were made by another document side; names both.
         StorageError: where the place cannot be written, or holds something else.
@@ -78,6 +91,10 @@ def build_index(
     """
     wanted = EngineOptions(engine) if isinstance(engine, str) else engine
     wanted.check()
+    if goal is None and queries is not None:
+        raise ArgumentError("queries are there to reach a goal; give one, such as Goal(recall=0.95)")
+    if goal is not None and wanted.parameters:
+        raise ArgumentError("a goal chooses the parameters; give the one or the others")
     target = Path(out).absolute()
     with explain_os_errors(target), locked(target):
         check_replaceable(target, kind=KIND)
@@ -92,7 +109,7 @@ def build_index(
             if keywords:
                 builder.write_keywords()
             builder.write_model()
-            builder.write_engine(wanted)
+            builder.write_engine(wanted, goal, queries)
             flush_tree(new)
         put_in_place(new, target)
         shutil.rmtree(work, ignore_errors=True)
@@ -150,25 +167,60 @@ class _Builder:
         self.model.save(self.work / MODEL)
         (self.work / MODEL).rename(self.new / MODEL)
 
-    def write_engine(self, wanted: EngineOptions) -> None:
+    def write_engine(self, wanted: EngineOptions, goal: Goal | None, queries: Sequence[str | Query] | None) -> None:
         """The searchable vectors, and the manifest."""
         matrix, owners = self.vectors.vectors(), self.vectors.owners()
-        choice = choose_engine(wanted.name, rows=len(matrix), dimension=matrix.shape[1])
-        self.progress.say(f"engine {choice.engine}: {choice.reason}")
-        engine = engine_class(choice.engine).build(
-            matrix,
-            metric=metric_of(self.model),
-            parameters=wanted.parameters,
-            progress=partial(self.progress, "graph"),
-        )
+        facts: dict[str, Any] = {}
+        if goal is None:
+            choice = choose_engine(wanted.name, rows=len(matrix), dimension=matrix.shape[1])
+            self.progress.say(f"engine {choice.engine}: {choice.reason}")
+            engine = engine_class(choice.engine).build(
+                matrix,
+                metric=metric_of(self.model),
+                parameters=wanted.parameters,
+                progress=partial(self.progress, "graph"),
+            )
+        else:
+            tuned = self._tuned(matrix, wanted.name, goal, self._query_vectors(queries))
+            engine, choice = tuned.index, Choice(tuned.index.engine, tuned.reason)
+            facts = {name: getattr(tuned.point, name) for name in MEASURED} | {"goal": str(goal)}
         folder = self.new / ENGINE
         folder.mkdir()
         engine.save(folder)
         if owners is not None:
             np.save(self.new / OWNERS, owners)
-        self._write_manifest(engine, choice)
+        self._write_manifest(engine, choice, facts)
 
-    def _write_manifest(self, engine: VectorIndex, choice: Choice) -> None:
+    def _tuned(self, matrix: FloatArray, engine: str, goal: Goal, queries: FloatArray) -> Tuned:
+        """Engine and parameters chosen by measuring, and the frontier written down."""
+        tuned = tune(
+            matrix,
+            queries,
+            goal=goal,
+            metric=metric_of(self.model),
+            engine=engine,
+            progress=partial(self.progress, "tuning"),
+            say=self.progress.say,
+        )
+        self.progress.say(f"engine {tuned.index.engine}: {tuned.reason}; {tuned.point}")
+        write_frontier(self.new, tuned, goal, say=self.progress.say)
+        return tuned
+
+    def _query_vectors(self, queries: Sequence[str | Query] | None) -> FloatArray:
+        """Of at most as many queries as tuning looks at."""
+        if queries is None:
+            texts = made_queries(self.store)
+            self.progress.say(
+                f"tuning with {len(texts):,} queries made from titles and crops of documents, since there are no others; "
+                "real ones can fare worse"
+            )
+        else:
+            texts = [query.text if isinstance(query, Query) else query for query in queries]
+            texts = random.Random(0).sample(texts, min(len(texts), MOST_QUERIES))  # noqa: S311 - a sample, not a secret
+            self.progress.say(f"tuning with {len(texts):,} queries")
+        return comparable(self.model.encode_queries(texts), model=self.model, metric=metric_of(self.model))
+
+    def _write_manifest(self, engine: VectorIndex, choice: Choice, facts: dict[str, Any]) -> None:
         size = folder_bytes(self.new / ENGINE)
         IndexManifest(
             engine=choice.engine,
@@ -186,6 +238,7 @@ class _Builder:
             keywords=(self.new / KEYWORDS).exists(),
             passages=self.vectors.manifest.passages,
             execution=self.vectors.manifest.execution,
+            **facts,
         ).write(self.new)
 
 
