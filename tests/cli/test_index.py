@@ -119,7 +119,7 @@ def test_parameters_of_an_engine(tiny_model_folder: Path, collection_folder: Pat
     assert (found["codes"], found["rescore"], found["links"]) == ("int8", "float16", 8)
     assert failure(*command, "--set", "codes=int4") == "codes is 'int4'; choose one of: float32, float16, int8"
     assert failure(*command, "--set", "links=2", "--recall", "0.9", "--quiet") == (
-        "a goal chooses the parameters; give the one or the others"
+        "a recall to reach chooses the parameters; give the one or the others"
     )
     assert failure(*command, "--set", "links", status=2).startswith("Invalid value: --set links: KEY=VALUE was expected")
     assert failure(*command, "--memory", "2GB", status=2).startswith(

@@ -96,7 +96,7 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
             vectors=vectors,
             passages=options,
             keywords=keywords,
-            goal=goal,
+            recall=goal,
             queries=asked,
             progress=progress,
         )

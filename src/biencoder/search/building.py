@@ -57,7 +57,7 @@ def build_index(  # noqa: PLR0913 - each says another thing
     vectors: str | os.PathLike[str] | None = None,
     passages: PassageOptions | None = None,
     keywords: bool = True,
-    goal: Goal | None = None,
+    recall: float | Goal | None = None,
     queries: Sequence[str | Query] | None = None,
     progress: Progress | None = None,
 ) -> Searcher:
@@ -72,8 +72,8 @@ def build_index(  # noqa: PLR0913 - each says another thing
         vectors: a folder that `encode` wrote from the same documents with this model's document side, instead of encoding.
         passages: split documents into overlapping passages; a document scores as its best one.
         keywords: build a BM25 index beside the vectors, for hybrid search.
-        goal: a recall to reach, and memory and latency to stay below; engine and parameters are then chosen by measuring
-            (`biencoder.index.tuning`), and ``frontier.json`` in the folder says what was measured.
+        recall: to be reached, or a `Goal` that also names memory and latency to stay below; engine and parameters are then
+            chosen by measuring (`biencoder.index.tuning`), and ``frontier.json`` in the folder says what was measured.
         queries: real ones to measure with, none of which should be in a test; by default some are made from titles and crops
             of documents.
         progress: is told the stage and how much of it is done, what is reused or resumed, and which engine was chosen.
@@ -91,10 +91,11 @@ def build_index(  # noqa: PLR0913 - each says another thing
     """
     wanted = EngineOptions(engine) if isinstance(engine, str) else engine
     wanted.check()
+    goal = recall if recall is None or isinstance(recall, Goal) else Goal(recall)
     if goal is None and queries is not None:
-        raise ArgumentError("queries are there to reach a goal; give one, such as Goal(recall=0.95)")
+        raise ArgumentError("queries are there to choose an index with; say which recall it shall reach, such as recall=0.95")
     if goal is not None and wanted.parameters:
-        raise ArgumentError("a goal chooses the parameters; give the one or the others")
+        raise ArgumentError("a recall to reach chooses the parameters; give the one or the others")
     target = Path(out).absolute()
     with explain_os_errors(target), locked(target):
         check_replaceable(target, kind=KIND)
