@@ -160,8 +160,9 @@ def main() -> None:
     for line in sys.stdin:
         task = json.loads(line)
         if task["do"] == "build":
+            before = resident()
             vectors = np.ascontiguousarray(np.load(task["vectors"]))
-            before, began = resident(), time.perf_counter()
+            began = time.perf_counter()
             search = PEERS[task["name"]](vectors, task["threads"])
             found: dict[str, Any] = {"seconds": time.perf_counter() - began}
             del vectors

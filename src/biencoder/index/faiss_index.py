@@ -7,6 +7,7 @@ FAISS's own, so that one call searches all of them.
 
 from __future__ import annotations
 
+import threading
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,9 @@ _BLOCK = 8192
 """Rows added at once: many enough to keep the cores busy, few enough for a lively progress bar."""
 SAMPLE = 65_536
 """Rows that a projection or codes of single numbers are learned from."""
+
+_LIMITED = threading.local()
+"""Threads whose setting was made: to ask for the share takes longer than many a search."""
 
 SCALARS = {"float16": "QT_fp16", "int8": "QT_8bit"}
 """FAISS's names of the codes that keep a number for each dimension."""
@@ -219,8 +223,10 @@ def make_room(array: Any, size: int) -> None:
 
 
 def limit_threads() -> None:
-    """Keep FAISS's OpenMP within this process's share of the machine; the setting belongs to the calling thread."""
-    faiss.omp_set_num_threads(min(available_cores(), faiss.omp_get_max_threads()))
+    """Keep FAISS's OpenMP within this process's share of the machine, once for each thread, to which the setting belongs."""
+    if not hasattr(_LIMITED, "threads"):
+        _LIMITED.threads = min(available_cores(), faiss.omp_get_max_threads())
+        faiss.omp_set_num_threads(_LIMITED.threads)
 
 
 def _linear(matrix: FloatArray) -> Any:
