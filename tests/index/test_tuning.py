@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from biencoder.errors import ArgumentError
 from biencoder.index import tuning
+from biencoder.index.base import Metric
 from biencoder.index.designs import Design, designs
 from biencoder.index.exact import ExactIndex
 from biencoder.index.hnsw import HnswIndex
-from biencoder.index.measuring import Truth, latencies
+from biencoder.index.measuring import Point, Trial, Truth, latencies
 from biencoder.index.tuning import Goal, built, least_effort, measure, tune
 from biencoder.scoring import FloatArray, dot, normalise, top_k
 
@@ -87,6 +90,32 @@ def test_what_cannot_be_reached_shows_what_comes_nearest() -> None:
         tune(matrix, queries, goal=Goal(0.9, latency_ms=1e-6), metric="cosine", engine="hnsw")
     assert "reaches recall@10 0.9, p50 at most 1e-06 ms; the nearest is hnsw (" in str(caught.value)
     assert str(caught.value).endswith("bytes a vector: ask for less")
+
+
+@pytest.mark.usefixtures("quick")
+def test_where_no_finalist_reaches_the_goal_the_next_designs_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "_SAMPLES", (500,))
+    matrix, queries = clustered(3000, seed=1), clustered(150, seed=2)
+    kept = tuning.measure
+
+    def spoilt(trial: Trial, design: Design, goal: Goal) -> list[Point]:
+        points = kept(trial, design, goal)
+        whole = len(trial.index) == 3000
+        return [replace(point, recall=0.1) if whole and len(tried) <= 3 else point for point in points]
+
+    tried: list[str] = []
+
+    def noted(design: Design, truth: Truth, metric: Metric) -> Trial:
+        if len(truth.vectors) == 3000:
+            tried.append(str(design))
+        return built(design, truth, metric)
+
+    monkeypatch.setattr(tuning, "measure", spoilt)
+    monkeypatch.setattr(tuning, "built", noted)
+    found = tune(matrix, queries, goal=Goal(0.9), metric="cosine", engine="hnsw")
+    assert len(tried) == len(set(tried)) == 4
+    assert found.point.recall >= 0.9
+    assert found.index.parameters == found.point.parameters
 
 
 def test_exact_search_is_taken_while_it_is_quick() -> None:

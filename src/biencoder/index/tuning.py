@@ -164,10 +164,13 @@ class _Race:
             ranked = self._round(spread_sample(self.vectors, size), running, total)
             running = [design for design, _ in ranked[: max(_FINALISTS, len(ranked) // 2)]]
             self.say(f"of {len(ranked)} designs over {size:,} vectors the best: {ranked[0][1]}")
-        if sizes:
-            running = running[:_FINALISTS]
-        ranked = self._round(self.vectors, running, total)
-        point = _checked(ranked[0][1], self.frontier, self.goal, len(self.vectors))
+        finalists = _FINALISTS if sizes else len(running)
+        best = self._round(self.vectors, running[:finalists], total)[0][1]
+        for design in running[finalists:]:  # what was good on a sample need not be so on the whole
+            if self.goal.met_by(best, rows=len(self.vectors)):
+                break
+            best = min(best, self._round(self.vectors, [design], total + 1)[0][1], key=self._order)
+        point = _checked(best, self.frontier, self.goal, len(self.vectors))
         assert self.best is not None  # noqa: S101 - the last round has measured one at least
         index = self.best[1]
         index.parameters = dict(point.parameters)
