@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 K = 10
+QUERIES = "queries.npy"
 EFFORTS = (16, 24, 32, 40, 48, 56, 64, 72, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 512, 768)
 PROBES = (4, 8, 12, 16, 20, 24, 32, 40, 48, 56, 64, 80, 96, 128, 160, 192, 256, 384)
 LADDERS = {"faiss-ivfpq": PROBES, "scann": PROBES}
@@ -77,15 +78,16 @@ def serve_ours(folder: Path) -> None:
     import ann_peer
 
     from biencoder.index import engine_class
+    from biencoder.index.designs import Design
 
     tuned = json.loads((folder / "tuned.json").read_text())
     before = ann_peer.resident()
     parameters = tuned["chosen"]["parameters"]
     index = engine_class(tuned["engine"]).load(folder, metric="cosine", parameters=parameters)
-    name = "ef_search" if tuned["engine"] == "hnsw" else "nprobe"
+    name = Design(tuned["engine"]).effort  # None of exact search
 
     def search(query: Any, effort: int) -> Any:
-        return index.search(query, k=K, parameters={name: effort})[1][0]
+        return index.search(query, k=K, parameters={name: effort} if name else {})[1][0]
 
     for line in sys.stdin:
         task = json.loads(line)
@@ -93,23 +95,13 @@ def serve_ours(folder: Path) -> None:
         print(json.dumps(found | {"bytes": ann_peer.resident() - before}), flush=True)
 
 
-def recall_of(rows: Any, least: Any, matrix: Any, queries: Any) -> float:
-    """Ties count by score."""
-    hits = [
-        np.count_nonzero(matrix[np.sort(own[own >= 0])] @ query >= bound - 1e-6)
-        for own, query, bound in zip(rows, queries, least, strict=True)
-    ]
-    return float(np.mean(hits)) / K
-
-
-def frontier(one: Contender, judged: dict[str, Any], work: Path, wanted: float) -> list[dict[str, Any]]:
+def frontier(one: Contender, truth: Any, work: Path, wanted: float) -> list[dict[str, Any]]:
     """Recall and times up the ladder, until the recall is well reached."""
     points = []
     for effort in one.efforts:
         out = work / "found.npz"
-        found = one.ask(do="search", queries=judged["file"], effort=effort, k=K, out=str(out))
-        rows = np.load(out)["rows"]
-        recall = recall_of(rows, judged["least"], judged["matrix"], judged["queries"])
+        found = one.ask(do="search", queries=str(work / QUERIES), effort=effort, k=K, out=str(out))
+        recall = float(truth.shares(np.load(out)["rows"]).mean())
         points.append({"effort": effort, "recall": recall, "p50": found["p50"], "p99": found["p99"]})
         if recall >= wanted + 0.03:
             break
@@ -117,7 +109,7 @@ def frontier(one: Contender, judged: dict[str, Any], work: Path, wanted: float) 
 
 
 def run(given: argparse.Namespace) -> dict[str, Any]:
-    from biencoder.index.exact import ExactIndex
+    from biencoder.index.measuring import Truth
     from biencoder.storage.vectors import open_vectors
 
     work = Path(tempfile.mkdtemp())
@@ -125,10 +117,9 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     (work / "documents").mkdir()
     np.save(work / "documents" / "vectors.npy", matrix)
     asked = np.load(given.vectors / "queries-test.npy")[: given.queries]
-    np.save(work / "queries.npy", asked)
+    np.save(work / QUERIES, asked)
     np.save(work / "queries-tuning.npy", np.load(given.vectors / "queries-tuning.npy"))
-    scores, _ = ExactIndex.build(np.asarray(matrix), metric="cosine").search(asked, k=K)
-    judged = {"file": str(work / "queries.npy"), "least": scores[:, -1], "matrix": np.asarray(matrix), "queries": asked}
+    truth = Truth.of(np.asarray(matrix), asked, k=K)
     results: dict[str, Any] = {"rows": len(matrix), "queries": len(asked), "recall": given.recall, "contenders": {}}
     contenders = []
     settings = {"ours": None, "ours-lean": given.lean * len(matrix)}
@@ -151,19 +142,17 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
             one = Contender(name, [python, str(Path(__file__).with_name("ann_peer.py"))])
             built = one.ask(do="build", name=name, vectors=str(work / "documents" / "vectors.npy"), threads=given.threads)
             facts = {"bytes_per_vector": built["bytes"] / len(matrix), "build_seconds": built["seconds"]}
-        facts["frontier"] = frontier(one, judged, work, given.recall)
+        facts["frontier"] = frontier(one, truth, work, given.recall)
         results["contenders"][name] = facts
         contenders.append(one)
         print(name, json.dumps(facts), flush=True)
-    rounds(contenders, results, judged, work, given)
+    rounds(contenders, results, work, given)
     for one in contenders:
         one.end()
     return results
 
 
-def rounds(
-    contenders: list[Contender], results: dict[str, Any], judged: dict[str, Any], work: Path, given: argparse.Namespace
-) -> None:
+def rounds(contenders: list[Contender], results: dict[str, Any], work: Path, given: argparse.Namespace) -> None:
     """All take turns at the least effort that reaches the recall."""
     for one in contenders:
         facts = results["contenders"][one.name]
@@ -175,7 +164,7 @@ def rounds(
             facts = results["contenders"][one.name]
             if facts["at"] is not None:
                 out = str(work / "found.npz")
-                found = one.ask(do="search", queries=judged["file"], effort=facts["at"]["effort"], k=K, out=out)
+                found = one.ask(do="search", queries=str(work / QUERIES), effort=facts["at"]["effort"], k=K, out=out)
                 facts["rounds"].append({"p50": found["p50"], "p99": found["p99"]})
 
 

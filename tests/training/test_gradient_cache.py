@@ -54,7 +54,7 @@ def test_in_bfloat16(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     examples = tiny.collection().examples("train")[:24]
     loss, expected = gradients(examples, graph_tokens=ALL, precision="fast", weights=kind)
     cached, found = gradients(examples, graph_tokens=200, precision="fast", weights=kind)
-    assert cached == pytest.approx(loss, rel=1e-3)  # bfloat16 keeps eight bits
+    assert cached == pytest.approx(loss, abs=1e-4)  # bfloat16 keeps eight bits
     for name, gradient in expected.items():
         scale = float(gradient.abs().max())
         torch.testing.assert_close(found[name], gradient, atol=0.02 * scale + 1e-7, rtol=0.05)

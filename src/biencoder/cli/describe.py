@@ -8,6 +8,7 @@ from typing import Any
 
 from biencoder.cli.opening import MEASURES, read_measures
 from biencoder.errors import StorageError
+from biencoder.storage.folder import folder_bytes
 from biencoder.storage.manifest import NAME, Manifest, peek_manifest
 from biencoder.storage.manifest import verify as verify_bytes
 
@@ -73,7 +74,7 @@ def _run(folder: Path, *, verify: bool) -> Facts:
     else:
         command = "rerank-fit" if record.get("task") == "reranker" else "fit"
         facts["state"] = f"not finished; the same {command} command goes on with it"
-    facts["bytes"] = _size(folder)
+    facts["bytes"] = folder_bytes(folder)
     return facts | (_verified_run(folder, finished=finished) if verify else {})
 
 
@@ -113,7 +114,7 @@ def _model(source: str, *, verify: bool) -> Facts:
         "execution": model.execution,
         "notes": list(model.notes),
         "saved_by_biencoder": own,
-        "bytes": _size(folder),
+        "bytes": folder_bytes(folder),
     }
     return facts | (_verified_model(own=own) if verify else {})
 
@@ -134,7 +135,7 @@ def _reranker(source: str, folder: Path, *, verify: bool) -> Facts:
         "fingerprint": encoder.fingerprint(),
         "execution": encoder.execution,
         "saved_by_biencoder": own,
-        "bytes": _size(folder),
+        "bytes": folder_bytes(folder),
     }
     return facts | (_verified_model(own=own) if verify else {})
 
@@ -169,11 +170,7 @@ def _collection(source: str, *, verify: bool) -> Facts:
         "splits": splits,
     }
     place = Path(source)
-    facts["bytes"] = place.stat().st_size if place.is_file() else _size(place)
+    facts["bytes"] = place.stat().st_size if place.is_file() else folder_bytes(place)
     if verify:  # a collection carries no checksums; reading it has checked all that can be
         facts |= {"verified": True, "checked": "every line can be read, and every judgement points somewhere"}
     return facts
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -106,13 +106,13 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
 
 def _goal(recall: float | None, memory: str | None, latency: str | None, queries: Path | None) -> Goal | None:
     """What was asked for, together."""
-    from biencoder.index.tuning import Goal
-
     if recall is None:
         given = [name for name, value in (("memory", memory), ("latency", latency), ("queries", queries)) if value is not None]
         if given:
             raise typer.BadParameter(f"--{given[0]} belongs to --recall, which is not given")
         return None
+    from biencoder.index.tuning import Goal
+
     return Goal(
         recall,
         memory=None if memory is None else size_in_bytes(memory),
@@ -139,7 +139,7 @@ def _parameters(settings: list[str] | None) -> dict[str, int | str]:
         name, equals, value = setting.partition("=")
         if not equals:
             raise typer.BadParameter(f"--set {setting}: KEY=VALUE was expected")
-        found[name] = int(value) if value.removeprefix("-").isdigit() else value
+        found[name] = int(value) if value.removeprefix("-").isdecimal() else value
     return found
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from biencoder.index.base import Parameters, Value
+from biencoder.index.base import Parameters
+from biencoder.index.engines import engine_class
 
 
 def _ladder(first: int, last: int) -> tuple[int, ...]:
@@ -45,7 +46,7 @@ class Design:
     @property
     def rescores(self) -> bool:
         """Whether candidates are rescored."""
-        return self.parameters.get("rescore", "none" if self.engine != "ivfpq" else "float16") != "none"
+        return {**engine_class(self.engine).build_defaults, **self.parameters}.get("rescore", "none") != "none"
 
     def candidates(self, k: int) -> tuple[int | None, ...]:
         """How many may be rescored; None where nothing is."""
@@ -76,9 +77,9 @@ def _all(dimension: int) -> Iterator[Design]:
     yield Design("hnsw", {"codes": "int8", "rescore": "float16"})
     yield Design("hnsw", {"codes": "int8"})
     for short in shorter(dimension):
-        yield Design("hnsw", _parameters(dimension=short, codes="float16", rescore="float16"))
-        yield Design("hnsw", _parameters(dimension=short, codes="int8", rescore="float16"))
-        yield Design("hnsw", _parameters(dimension=short, codes="int8", rescore="int8"))
+        yield Design("hnsw", {"dimension": short, "codes": "float16", "rescore": "float16"})
+        yield Design("hnsw", {"dimension": short, "codes": "int8", "rescore": "float16"})
+        yield Design("hnsw", {"dimension": short, "codes": "int8", "rescore": "int8"})
     for kind in ("float16", "int8"):
         yield Design("ivfpq", {"rescore": kind})
         yield Design("ivfrabitq", {"bits": 1, "rescore": kind})
@@ -94,7 +95,3 @@ def shorter(dimension: int) -> list[int]:
     """
     found = [max(16, round(dimension / part / 16) * 16) for part in (3, 2)]
     return found if dimension >= 96 else []
-
-
-def _parameters(**found: Value) -> dict[str, Value]:
-    return found

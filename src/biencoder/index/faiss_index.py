@@ -18,7 +18,7 @@ import numpy as np
 
 from biencoder.cores import available_cores
 from biencoder.errors import ArgumentError, CorruptError
-from biencoder.index.base import Metric, Parameters, RowProgress, Value, VectorIndex
+from biencoder.index.base import Capabilities, Metric, Parameters, RowProgress, Value, VectorIndex
 from biencoder.index.reduction import Reduction, projection, spread_sample
 from biencoder.scoring import FloatArray, RowArray
 from biencoder.storage.vectors import blocks
@@ -74,6 +74,7 @@ class FaissIndex(VectorIndex):
     all: ``candidates``, how many are rescored.
     """
 
+    capabilities: ClassVar[Capabilities] = Capabilities(exact=False)
     shared_build_defaults: ClassVar[Parameters] = {"dimension": 0, "reduction": "pca", "rescore": "none"}
     shared_search_defaults: ClassVar[Parameters] = {"candidates": 100}
     shared_choices: ClassVar[dict[str, tuple[Value, ...]]] = {
@@ -189,9 +190,15 @@ class FaissIndex(VectorIndex):
     def _core_effort(self, fetch: int, parameters: Parameters) -> Any:
         """FAISS's search parameters of the core."""
 
-    @abstractmethod
     def _look_at_all(self, queries: FloatArray, k: int) -> tuple[FloatArray, RowArray]:
         """Search every row, for queries whose search ended with too few."""
+        rescorer = self._layers.rescorer
+        found = rescorer.search(queries, k) if rescorer is not None else self._whole_core(self._reduced(queries), k)
+        return best_first(*found, k=k)
+
+    @abstractmethod
+    def _whole_core(self, queries: FloatArray, k: int) -> tuple[FloatArray, RowArray]:
+        """Search every code of the core; queries have its dimensions."""
 
     def _reduced(self, queries: FloatArray) -> FloatArray:
         """Queries in the core's dimensions."""

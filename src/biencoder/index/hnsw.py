@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from biencoder.index.base import Capabilities, Parameters
-from biencoder.index.faiss_index import SCALARS, FaissIndex, Layers, best_first, faiss, make_room, number
+from biencoder.index.base import Parameters
+from biencoder.index.faiss_index import SCALARS, FaissIndex, Layers, faiss, make_room, number
 from biencoder.scoring import FloatArray, RowArray
 
 
@@ -23,7 +23,6 @@ class HnswIndex(FaissIndex):
     """
 
     engine: ClassVar[str] = "hnsw"
-    capabilities: ClassVar[Capabilities] = Capabilities(exact=False)
     # On MedQuAD (15,809 documents, all-MiniLM-L6-v2) these lose 0.001 nDCG@10 against exact search; ef_search 128 loses 0.003,
     # 192 loses 0.002. More links (48) or a costlier build (400, twice the time) gain less than the search effort does.
     build_defaults: ClassVar[Parameters] = {
@@ -63,11 +62,7 @@ class HnswIndex(FaissIndex):
     def _core_effort(self, fetch: int, parameters: Parameters) -> Any:
         return faiss.SearchParametersHNSW(efSearch=max(number(parameters, "ef_search"), fetch))
 
-    def _look_at_all(self, queries: FloatArray, k: int) -> tuple[FloatArray, RowArray]:
+    def _whole_core(self, queries: FloatArray, k: int) -> tuple[FloatArray, RowArray]:
         """A graph over many equal vectors falls apart, and a walk through it can end with too few."""
-        rescorer = self._layers.rescorer
-        if rescorer is not None:
-            scores, rows = rescorer.search(queries, k)
-        else:
-            scores, rows = self._layers.core.storage.search(self._reduced(queries), k)
-        return best_first(scores, rows, k=k)
+        scores, rows = self._layers.core.storage.search(queries, k)
+        return scores, rows

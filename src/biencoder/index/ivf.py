@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 from biencoder.errors import ArgumentError
-from biencoder.index.base import Capabilities, Parameters
-from biencoder.index.faiss_index import SAMPLE, FaissIndex, best_first, faiss, number
+from biencoder.index.base import Parameters
+from biencoder.index.faiss_index import SAMPLE, FaissIndex, faiss, number
 from biencoder.scoring import FloatArray, RowArray
 
 _ROWS_PER_LIST = 64
@@ -28,22 +29,24 @@ class _IvfIndex(FaissIndex):
     search_defaults: ClassVar[Parameters] = {"nprobe": 32, **FaissIndex.shared_search_defaults}
 
     @classmethod
-    def _centres(cls, rows: int, dimension: int, parameters: Parameters) -> tuple[Any, int]:
-        """What finds the nearest lists, and how many lists there are."""
+    def _core(cls, rows: int, dimension: int, parameters: Parameters) -> Any:
         lists = min(number(parameters, "lists") or default_lists(rows), rows)
-        if lists < _GRAPH_FROM:
-            return faiss.IndexFlatIP(dimension), lists
-        centres = faiss.IndexHNSWFlat(dimension, _CENTRE_LINKS, faiss.METRIC_INNER_PRODUCT)
-        return centres, lists
-
-    @classmethod
-    def _owned(cls, core: Any, centres: Any) -> Any:
-        """A core that keeps its centres alive."""
+        by_graph = lists >= _GRAPH_FROM
+        if by_graph:
+            centres = faiss.IndexHNSWFlat(dimension, _CENTRE_LINKS, faiss.METRIC_INNER_PRODUCT)
+        else:
+            centres = faiss.IndexFlatIP(dimension)
+        core = cls._lists(centres, dimension, lists, parameters)
         core.own_fields = True
         centres.this.disown()
-        if isinstance(centres, faiss.IndexHNSWFlat):
+        if by_graph:
             core.quantizer_trains_alone = 2  # clusters with exact search, and then puts the centres into the graph
         return core
+
+    @classmethod
+    @abstractmethod
+    def _lists(cls, centres: Any, dimension: int, lists: int, parameters: Parameters) -> Any:
+        """Untrained lists around centres."""
 
     @classmethod
     def _training_rows(cls, core: Any) -> int:
@@ -51,7 +54,7 @@ class _IvfIndex(FaissIndex):
 
     @classmethod
     def _train(cls, core: Any, sample: FloatArray) -> None:
-        least = max(cls._least(core), int(core.nlist))
+        least = cls._least(core)
         if len(sample) < least:  # few rows, each of which then has a code of its own
             sample = np.tile(sample, (-(-least // len(sample)), 1))
         core.cp.min_points_per_centroid = 1
@@ -59,8 +62,8 @@ class _IvfIndex(FaissIndex):
 
     @classmethod
     def _least(cls, core: Any) -> int:
-        """Rows without which FAISS trains no codes."""
-        raise NotImplementedError
+        """Rows without which FAISS trains no lists or codes."""
+        return int(core.nlist)
 
     def _core_effort(self, fetch: int, parameters: Parameters) -> Any:  # noqa: ARG002 - lists are probed whole
         probes = min(number(parameters, "nprobe"), int(self._layers.core.nlist))
@@ -75,15 +78,11 @@ class _IvfIndex(FaissIndex):
             return {}
         return {"quantizer_params": faiss.SearchParametersHNSW(efSearch=max(_CENTRE_EFFORT * probes, 32))}
 
-    def _look_at_all(self, queries: FloatArray, k: int) -> tuple[FloatArray, RowArray]:
+    def _whole_core(self, queries: FloatArray, k: int) -> tuple[FloatArray, RowArray]:
         """The lists that were probed can hold too few."""
-        rescorer = self._layers.rescorer
-        if rescorer is not None:
-            scores, rows = rescorer.search(queries, k)
-        else:
-            everywhere = self._probing(int(self._layers.core.nlist))
-            scores, rows = self._layers.core.search(self._reduced(queries), k, params=everywhere)
-        return best_first(scores, rows, k=k)
+        core = self._layers.core
+        scores, rows = core.search(queries, k, params=self._probing(int(core.nlist)))
+        return scores, rows
 
 
 class IvfPqIndex(_IvfIndex):
@@ -100,7 +99,6 @@ class IvfPqIndex(_IvfIndex):
     """
 
     engine: ClassVar[str] = "ivfpq"
-    capabilities: ClassVar[Capabilities] = Capabilities(exact=False)
     build_defaults: ClassVar[Parameters] = {
         "lists": 0,
         "groups": 0,
@@ -112,19 +110,16 @@ class IvfPqIndex(_IvfIndex):
     choices: ClassVar[Mapping[str, Any]] = {"bits": (4, 8), **FaissIndex.shared_choices}
 
     @classmethod
-    def _core(cls, rows: int, dimension: int, parameters: Parameters) -> Any:
+    def _lists(cls, centres: Any, dimension: int, lists: int, parameters: Parameters) -> Any:
         groups = number(parameters, "groups") or max(1, dimension // 2)
         if dimension % groups:
             raise ArgumentError(f"groups is {groups}; it must divide the {dimension} dimensions")
-        centres, lists = cls._centres(rows, dimension, parameters)
         kind = faiss.IndexIVFPQFastScan if parameters["bits"] == 4 else faiss.IndexIVFPQ
-        return cls._owned(
-            kind(centres, dimension, lists, groups, number(parameters, "bits"), faiss.METRIC_INNER_PRODUCT), centres
-        )
+        return kind(centres, dimension, lists, groups, number(parameters, "bits"), faiss.METRIC_INNER_PRODUCT)
 
     @classmethod
     def _least(cls, core: Any) -> int:
-        return 1 << int(core.pq.nbits)
+        return max(super()._least(core), 1 << int(core.pq.nbits))
 
 
 class IvfRabitqIndex(_IvfIndex):
@@ -139,20 +134,14 @@ class IvfRabitqIndex(_IvfIndex):
     """
 
     engine: ClassVar[str] = "ivfrabitq"
-    capabilities: ClassVar[Capabilities] = Capabilities(exact=False)
     build_defaults: ClassVar[Parameters] = {"lists": 0, "bits": 4, **FaissIndex.shared_build_defaults}
     choices: ClassVar[Mapping[str, Any]] = {"bits": tuple(range(1, 10)), **FaissIndex.shared_choices}
     _QUERY_BITS = 8
 
     @classmethod
-    def _core(cls, rows: int, dimension: int, parameters: Parameters) -> Any:
-        centres, lists = cls._centres(rows, dimension, parameters)
-        core = faiss.IndexIVFRaBitQ(centres, dimension, lists, faiss.METRIC_INNER_PRODUCT, True, number(parameters, "bits"))
-        return cls._owned(core, centres)
-
-    @classmethod
-    def _least(cls, core: Any) -> int:
-        return int(core.nlist)
+    def _lists(cls, centres: Any, dimension: int, lists: int, parameters: Parameters) -> Any:
+        bits = number(parameters, "bits")
+        return faiss.IndexIVFRaBitQ(centres, dimension, lists, faiss.METRIC_INNER_PRODUCT, True, bits)
 
     def _probing(self, probes: int) -> Any:
         return faiss.IVFRaBitQSearchParameters(nprobe=probes, qb=self._QUERY_BITS, **self._among_centres(probes))

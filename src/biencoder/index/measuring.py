@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from biencoder.index.base import Metric, Parameters, Value, VectorIndex
+from biencoder.index.base import Parameters, Value, VectorIndex
 from biencoder.index.exact import ExactIndex
-from biencoder.scoring import FloatArray
+from biencoder.scoring import FloatArray, RowArray
 
 _EQUAL = 1e-6
 """Scores nearer than this are equal: another order of additions gives as much."""
@@ -35,13 +35,13 @@ class Truth:
     least: FloatArray
 
     @classmethod
-    def of(cls, vectors: FloatArray, queries: FloatArray, *, k: int, metric: Metric = "dot") -> Truth:
+    def of(cls, vectors: FloatArray, queries: FloatArray, *, k: int) -> Truth:
         """By exact search.
 
         >>> Truth.of(np.eye(3, dtype=np.float32), np.array([[3, 2, 1]], dtype=np.float32), k=2).least.tolist()
         [2.0]
         """
-        scores, _ = ExactIndex.build(vectors, metric=metric).search(queries, k=k)
+        scores, _ = ExactIndex.build(vectors, metric="dot").search(queries, k=k)
         return cls(vectors, queries, min(k, len(vectors)), scores[:, -1])
 
     def recalls(self, index: VectorIndex, parameters: Parameters) -> FloatArray:
@@ -51,7 +51,10 @@ class Truth:
         >>> truth.recalls(ExactIndex.build(truth.vectors, metric="dot"), {}).tolist()
         [1.0]
         """
-        _, rows = index.search(self.queries, k=self.k, parameters=parameters)
+        return self.shares(index.search(self.queries, k=self.k, parameters=parameters)[1])
+
+    def shares(self, rows: RowArray) -> FloatArray:
+        """The same of rows that were found, shape (m, k), -1 where there is none."""
         found = np.empty(len(rows), np.float32)
         for number, (own, query) in enumerate(zip(rows, self.queries, strict=True)):
             scores = self.vectors[np.sort(own[own >= 0])] @ query

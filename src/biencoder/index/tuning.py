@@ -155,40 +155,43 @@ class _Race:
     say: Say
     frontier: list[Point] = field(default_factory=list)
     done: int = 0
+    total: int = 0
     best: tuple[tuple[float, ...], VectorIndex] | None = None
 
     def run(self, entered: list[Design]) -> Tuned:
         sizes = [size for size in _SAMPLES if size < len(self.vectors) / 2]
-        running, total = entered, self._total(len(entered), len(sizes))
+        running, self.total = entered, self._expected(len(entered), len(sizes))
         for size in sizes:
-            ranked = self._round(spread_sample(self.vectors, size), running, total)
+            ranked = self._round(spread_sample(self.vectors, size), running)
             running = [design for design, _ in ranked[: max(_FINALISTS, len(ranked) // 2)]]
             self.say(f"of {len(ranked)} designs over {size:,} vectors the best: {ranked[0][1]}")
         finalists = _FINALISTS if sizes else len(running)
-        best = self._round(self.vectors, running[:finalists], total)[0][1]
+        best = self._round(self.vectors, running[:finalists])[0][1]
         for design in running[finalists:]:  # what was good on a sample need not be so on the whole
             if self.goal.met_by(best, rows=len(self.vectors)):
                 break
-            best = min(best, self._round(self.vectors, [design], total + 1)[0][1], key=self._order)
+            self.total += 1
+            best = min(best, self._round(self.vectors, [design])[0][1], key=self._order)
         point = _checked(best, self.frontier, self.goal, len(self.vectors))
         assert self.best is not None  # noqa: S101 - the last round has measured one at least
         index = self.best[1]
         index.parameters = dict(point.parameters)
         return Tuned(index, f"the fastest of {len(entered)} designs for {self.goal}", point, self.frontier)
 
-    def _total(self, entered: int, rounds: int) -> int:
+    def _expected(self, entered: int, rounds: int) -> int:
+        """Indexes to be built, where a finalist reaches the goal."""
         total = 0
         for _ in range(rounds):
             total += entered
             entered = max(_FINALISTS, entered // 2)
         return total + (min(entered, _FINALISTS) if rounds else entered)
 
-    def _round(self, rows: FloatArray, running: Sequence[Design], total: int) -> list[tuple[Design, Point]]:
+    def _round(self, rows: FloatArray, running: Sequence[Design]) -> list[tuple[Design, Point]]:
         """Each design's best point, the best design first."""
         truth = Truth.of(rows, self.queries, k=self.goal.k)
         found = []
         for design in running:
-            self.progress(self.done, total, str(design))
+            self.progress(self.done, self.total, str(design))
             trial = built(design, truth, self.metric)
             points = measure(trial, design, self.goal)
             self.frontier += points
@@ -197,7 +200,7 @@ class _Race:
             if len(rows) == len(self.vectors) and (self.best is None or self._order(best) < self.best[0]):
                 self.best = self._order(best), trial.index
             self.done += 1
-        self.progress(self.done, total, "")
+        self.progress(self.done, self.total, "")
         return sorted(found, key=lambda entry: self._order(entry[1]))
 
     def _order(self, point: Point) -> tuple[float, ...]:
