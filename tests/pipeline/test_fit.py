@@ -12,10 +12,12 @@ import torch
 from biencoder.data.collection import Collection
 from biencoder.errors import ArgumentError, DataError, DivergedError, LockedError, StorageError
 from biencoder.pipeline import CURRICULUM, FitOptions, fit, read_run, units
-from biencoder.records import Judgement
+from biencoder.records import Example, Judgement
 from biencoder.storage.folder import locked
 from biencoder.storage.manifest import verify
 from biencoder.towers.bi_encoder import BiEncoder
+from biencoder.training.options import TrainingOptions
+from biencoder.training.trainer import TrainingResult, train
 from tests.training.tasks import Interrupting, mrr, weights
 
 
@@ -406,3 +408,18 @@ def test_interpolated_weights_are_between(tiny_model_folder: Path, tiny_collecti
     share *= 0.5 if scores["0.5"] > scores["1.0"] else 1.0
     for name, weight in mixed.document_tower.named_parameters():
         torch.testing.assert_close(weight, before[name] + share * (after[name] - before[name]))
+
+
+def test_each_unit_draws_its_pairs_in_an_order_of_its_own(
+    tiny_model: BiEncoder, tiny_collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = []
+
+    def noted(model: BiEncoder, examples: list[Example], training: TrainingOptions, **more: Any) -> TrainingResult:
+        seeds.append(training.seed)
+        return train(model, examples, training, **more)
+
+    monkeypatch.setattr("biencoder.pipeline.units.train", noted)
+    stages = [{"name": "a"}, {"name": "b"}, {"name": "c", "training": {"seed": 3}}]
+    fit(tiny_model, tiny_collection, out=tmp_path / "run", options=options({"seed": 7}, stages=stages))
+    assert seeds == [7, 8, 3]
