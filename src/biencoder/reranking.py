@@ -60,8 +60,9 @@ class RerankFitOptions(BaseModel):
     mining: ListOptions = ListOptions()
     train_split: str = "train"
     dev_split: str = "dev"
-    dev_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Where the collection has no dev split, this share of the training queries is held out, disjoint by document."""
+    dev_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Where the collection has no dev split, this share of the training queries is held out, disjoint by document: by default
+    a tenth, and up to a fifth where that is fewer than 200."""
     dev_queries: Annotated[int, Field(ge=1)] = 200
     """At most so many dev queries decide: reranking them is what an evaluation costs."""
     dev_documents: Annotated[int, Field(ge=100)] = 5000

@@ -75,7 +75,7 @@ def test_queries_are_made_where_there_are_none() -> None:
             "no queries: 20 are made from the documents, each a title or a crop. What is learned from them is a start, and the "
             "dev score says nothing of real queries: collect some; a hundred pairs tell more"
         ),
-        "no dev split: 2 queries of train are held out, by document",
+        "no dev split: 4 queries of train are held out, by document",
     ]
     held = {query.id.removeprefix("made-d") for query in task.collection.queries("dev")}
     assert [(example.query, example.positive) for example in task.examples] == [

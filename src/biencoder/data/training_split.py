@@ -7,15 +7,29 @@ from biencoder.data.collection import Collection
 from biencoder.errors import DataError
 from biencoder.records import Example
 
+_SHARES = (0.1, 0.2)
+_ENOUGH_QUERIES = 200
+"""Dev queries from which a share of 0.1 suffices; with fewer, chance decides more than training does."""
 
-def with_dev(collection: Collection, *, train: str, dev: str, share: float, seed: int) -> tuple[Collection, bool]:
+
+def dev_share(queries: int) -> float:
+    """The share of so many training queries that is held out where nothing is said: 0.1, and up to 0.2 where they are few.
+
+    >>> [dev_share(queries) for queries in (100, 809, 1_600, 5_000)]
+    [0.2, 0.2, 0.125, 0.1]
+    """
+    least, most = _SHARES
+    return min(most, max(least, _ENOUGH_QUERIES / max(1, queries)))
+
+
+def with_dev(collection: Collection, *, train: str, dev: str, share: float | None, seed: int) -> tuple[Collection, bool]:
     """The collection with a dev split, held out by document where it has none.
 
     Args:
         collection: to be trained on.
         train: the split that is trained on.
         dev: the split that decides.
-        share: of the training queries that is held out.
+        share: of the training queries that is held out; None for `dev_share`.
         seed: decides which.
 
     Returns:
@@ -29,7 +43,8 @@ def with_dev(collection: Collection, *, train: str, dev: str, share: float, seed
         raise DataError(f"the collection has no split {train!r} to train on{nearest(train, collection.splits)}")
     if dev in collection.splits:
         return collection, False
-    return collection.hold_out(share=share, seed=seed, into=dev, source=train), True
+    wanted = dev_share(len(collection.judgements(train))) if share is None else share
+    return collection.hold_out(share=wanted, seed=seed, into=dev, source=train), True
 
 
 def held_out_note(collection: Collection, *, train: str, dev: str) -> str:

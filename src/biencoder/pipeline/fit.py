@@ -14,7 +14,7 @@ from biencoder.data.sampling import sample
 from biencoder.evaluation import parse_measure
 from biencoder.pipeline import guards
 from biencoder.pipeline.gate import Gate, told
-from biencoder.pipeline.mixture import best_mixture, towers_of
+from biencoder.pipeline.mixture import Mixture, best_mixture, towers_of
 from biencoder.pipeline.options import FitOptions
 from biencoder.pipeline.plan import Plan, make_plan, measure_speeds
 from biencoder.pipeline.story import PLAN, read_json
@@ -199,14 +199,13 @@ class _Fit:
             self.task.collection, split, queries=count, documents=plan.mining_documents, seed=self.options.training.seed
         )
 
-    def interpolate(self, units: list[UnitResult]) -> dict[str, float]:
-        """Try weights between the run's start and its end, and take the best on dev."""
+    def interpolate(self, units: list[UnitResult]) -> Mixture:
+        """Try weights between the run's start and its end, and take them where they are surely better on dev."""
         shares = self.options.interpolate if any(unit.kept for unit in units) else ()
-        scores = best_mixture(self.model, self.start, shares=shares, gate=self.gate)
-        best = max(scores, key=lambda share: scores[share])
-        if best != 1.0:
-            self.progress.say(f"weights of {best:.0%} trained and {1 - best:.0%} start are better, and kept")
-        return {str(share): score for share, score in scores.items()}
+        mixture = best_mixture(self.model, self.start, shares=shares, gate=self.gate, surely=True)
+        if mixture.share != 1.0:
+            self.progress.say(f"weights of {mixture.share:.0%} trained and {1 - mixture.share:.0%} start are better, and kept")
+        return mixture
 
     def look_before(self) -> None:
         """The guards that need no training."""
@@ -254,7 +253,7 @@ class _Fit:
         self,
         units: list[UnitResult],
         comparison: dict[str, Any],
-        interpolation: dict[str, float],
+        mixture: Mixture,
         gap: dict[str, float] | None,
         plan: Plan,
     ) -> None:
@@ -272,7 +271,8 @@ class _Fit:
             "pairs": len(self.task.examples),
             "units": [asdict(unit) for unit in units],
             "left_out": list(plan.left_out),
-            "interpolation": interpolation,
+            "interpolation": {str(share): score for share, score in mixture.scores.items()},
+            "share": mixture.share,
             "teacher": self.teaching.facts,
             "reranker": gap,
             "warnings": self.remarks,

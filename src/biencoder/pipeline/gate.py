@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 from biencoder.data.collection import Collection
@@ -51,11 +54,32 @@ class Gate:
 
     def score(self, model: BiEncoder) -> float:
         """The mean that decides."""
-        return self.evaluate(model).measures[self.measure]
+        return self.mean(self.evaluate(model))
+
+    def mean(self, evaluation: Evaluation) -> float:
+        """The mean that decides, of an evaluation."""
+        return evaluation.measures[self.measure]
+
+    def surely_better(self, after: Evaluation, before: Evaluation) -> bool:
+        """Whether the mean is greater by more than the standard error of the paired difference."""
+        own, other = after.per_query[self.measure], before.per_query[self.measure]
+        return beyond_its_error([own[query] - other[query] for query in own])
 
     def compare(self, after: Evaluation, before: Evaluation) -> Comparison:
         """The paired test between two models."""
         return compare(after, before, measure=self.measure)
+
+
+def beyond_its_error(differences: Sequence[float]) -> bool:
+    """Whether the mean of paired differences exceeds its standard error.
+
+    >>> beyond_its_error([0.1, 0.1, -0.1]), beyond_its_error([0.1, 0.1, 0.0]), beyond_its_error([0.1])
+    (False, True, False)
+    """
+    if len(differences) < 2:
+        return False
+    error = statistics.stdev(differences) / math.sqrt(len(differences))
+    return statistics.fmean(differences) > error
 
 
 def weights_key(model: BiEncoder) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -16,7 +17,22 @@ def towers_of(model: BiEncoder) -> nn.ModuleDict:
     return nn.ModuleDict({"document": model.document_tower, "query": model.query_tower})
 
 
-def best_mixture(model: BiEncoder, start: Mapping[str, Tensor], *, shares: Sequence[float], gate: Gate) -> dict[float, float]:
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """What was tried.
+
+    Attributes:
+        share: of the trained weights in those that the model was left with.
+        scores: on dev, of each share, 1.0 first.
+    """
+
+    share: float
+    scores: dict[float, float]
+
+
+def best_mixture(
+    model: BiEncoder, start: Mapping[str, Tensor], *, shares: Sequence[float], gate: Gate, surely: bool = False
+) -> Mixture:
     """Try weights between a start's and the model's, and leave the model with those that are best on dev.
 
     Fine-tuned weights drawn back towards where they came from keep more of what they knew, and on few examples also fit the
@@ -27,20 +43,23 @@ def best_mixture(model: BiEncoder, start: Mapping[str, Tensor], *, shares: Seque
         start: the weights that training started from.
         shares: of the trained weights, each between 0 and 1; all of them are tried beside the whole.
         gate: measures on dev.
+        surely: a mixture is taken only where it is better by more than the standard error of the paired difference (Breiman
+            et al., 1984): the best of several by less is often the luckiest.
 
     Returns:
-        The dev score of each share, 1.0 first; of equal scores the first counts.
+        The share that was taken, of equal scores the first, and all scores.
     """
     towers = towers_of(model)
     trained = weights_of(towers)
-    scores = {1.0: gate.score(model)}
-    chosen = trained
+    whole = best = gate.evaluate(model)
+    scores = {1.0: gate.mean(whole)}
+    taken, chosen = 1.0, trained
     for share in shares:
         mixed = {name: start[name].lerp(weights, share) for name, weights in trained.items()}
         put_weights(towers, mixed)
-        score = gate.score(model)
-        if score > max(scores.values()):
-            chosen = mixed
-        scores[share] = score
+        found = gate.evaluate(model)
+        scores[share] = gate.mean(found)
+        if gate.mean(found) > gate.mean(best) and (not surely or gate.surely_better(found, whole)):
+            taken, chosen, best = share, mixed, found
     put_weights(towers, chosen)
-    return scores
+    return Mixture(taken, scores)

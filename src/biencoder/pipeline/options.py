@@ -110,8 +110,9 @@ class FitOptions(BaseModel):
     """Minutes for the whole; stages, negatives and teacher are sized to it. None sets no limit."""
     train_split: str = "train"
     dev_split: str = "dev"
-    dev_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Where the collection has no dev split, this share of the training queries is held out, disjoint by document."""
+    dev_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Where the collection has no dev split, this share of the training queries is held out, disjoint by document: by default
+    a tenth, and up to a fifth where that is fewer than 200."""
     dev_queries: Annotated[int, Field(ge=1)] = 500
     """At most so many dev queries decide; a paired difference of 0.02 shows with that many."""
     dev_documents: Annotated[int, Field(ge=100)] = 5000

@@ -22,7 +22,7 @@ _SAMPLE = 128
 """Pairs that lengths and speeds are measured on."""
 _HEADROOM = 0.9
 """Of the budget that is planned: machines are shared, and loading and writing take time too."""
-_DEV_SHARE = 0.15
+_DEV_SHARE = 0.2
 """Of the budget that dev evaluations may take."""
 _MINING_SHARE = 0.15
 """Of the budget that encoding the corpus for mining may take."""

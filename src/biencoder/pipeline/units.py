@@ -185,8 +185,8 @@ def _judged(
     rate: float,
 ) -> UnitResult:
     """What the gate says of a training: kept with its test, or rolled back with its best score."""
-    scores = best_mixture(model, start, shares=bench.options.interpolate, gate=bench.gate)
-    share, after = max(scores.items(), key=lambda item: item[1])
+    mixture = best_mixture(model, start, shares=bench.options.interpolate, gate=bench.gate)
+    share, after = mixture.share, mixture.scores[mixture.share]
     kept = after > done.before
     remarks = check_loss(trained.losses, rate=rate)
     for remark in remarks:
