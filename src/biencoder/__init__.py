@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from biencoder.pipeline import FitOptions, StageOptions, fit
     from biencoder.records import Document, Example, Hit, Judgement, Query
     from biencoder.reranking import RerankFitOptions, fit_reranker
-    from biencoder.search import KeywordSearcher, Reranker, Searcher, build_index, encode
+    from biencoder.search import (
+        KeywordSearcher,
+        Reranker,
+        Searcher,
+        add_documents,
+        build_index,
+        compact_index,
+        delete_documents,
+        encode,
+    )
     from biencoder.towers.bi_encoder import BiEncoder
     from biencoder.towers.cross_encoder import CrossEncoder
     from biencoder.towers.tower import Tower
@@ -52,8 +61,11 @@ _HOMES = {
     "Searcher": "biencoder.search",
     "StageOptions": "biencoder.pipeline",
     "Tower": "biencoder.towers.tower",
+    "add_documents": "biencoder.search",
     "build_index": "biencoder.search",
+    "compact_index": "biencoder.search",
     "compare": "biencoder.evaluation",
+    "delete_documents": "biencoder.search",
     "encode": "biencoder.search",
     "evaluate": "biencoder.evaluation",
     "fit": "biencoder.pipeline",
@@ -81,8 +93,11 @@ __all__ = [
     "Searcher",
     "StageOptions",
     "Tower",
+    "add_documents",
     "build_index",
+    "compact_index",
     "compare",
+    "delete_documents",
     "encode",
     "evaluate",
     "fit",

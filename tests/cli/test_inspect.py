@@ -14,7 +14,7 @@ def test_an_index(index_folder: Path, tiny_model: BiEncoder) -> None:
     facts = cli("inspect", index_folder, "--json", "--verify").json
     manifest = IndexManifest.read(index_folder)
     assert (facts["kind"], facts["path"], facts["engine"], facts["count"]) == ("index", str(index_folder), "exact", 60)
-    assert (facts["dimension"], facts["metric"], facts["format"]) == (32, "cosine", 1)
+    assert (facts["dimension"], facts["metric"], facts["format"]) == (32, "cosine", 2)
     assert facts["bytes_per_vector"] == round((60 * 32 * 4 + 128) / 60, 1)
     assert facts["identity"] == tiny_model.identity.as_dict()
     assert facts["created"] == manifest.created

@@ -33,12 +33,12 @@ def test_written_and_read_it_is_the_same(tmp_path: Path) -> None:
 
 
 def test_fields_of_something_else(tmp_path: Path) -> None:
-    write_manifest(tmp_path, kind="index", version=1, fields={"identity": {"document": "d", "query": "q"}, "colour": "red"})
+    write_manifest(tmp_path, kind="index", version=2, fields={"identity": {"document": "d", "query": "q"}, "colour": "red"})
     with pytest.raises(CorruptError, match=r"the manifest's fields are not those of an index .*'colour'"):
         IndexManifest.read(tmp_path)
 
 
 def test_another_kind_of_folder(tmp_path: Path) -> None:
-    write_manifest(tmp_path, kind="vectors", version=1, fields={})
+    write_manifest(tmp_path, kind="vectors", version=2, fields={})
     with pytest.raises(StorageError, match=r"is a folder of kind vectors; one of kind index was expected$"):
         IndexManifest.read(tmp_path)

@@ -26,6 +26,7 @@ def test_an_index_holds_all_that_a_search_needs(tmp_path: Path, engine: str) -> 
     own = {"exact": "engine/vectors.npy", "hnsw": "engine/hnsw.faiss"}[engine]
     assert {name for name in files if not name.startswith("keywords/")} == {
         *("manifest.json", "documents.jsonl", "documents.offsets.npy", "ids.jsonl", "ids.offsets.npy", "model/config.json"),
+        *("ids.hashes.npy", "canaries.json"),
         own,
     }
     assert sorted(path.name for path in tmp_path.iterdir()) == [".x.lock", "x"]
@@ -78,7 +79,7 @@ def test_parameters_are_kept(tmp_path: Path) -> None:
 
 def test_documents_are_read_once(tmp_path: Path) -> None:
     built = build_index(FakeModel(), (document for document in corpus(20)), out=tmp_path / "x")
-    assert [built.documents.id(row) for row in range(len(built))] == [f"d{row}" for row in range(20)]
+    assert [document.id for document in built.documents] == [f"d{row}" for row in range(20)]
 
 
 def test_without_keywords(tmp_path: Path) -> None:
@@ -93,7 +94,7 @@ def test_given_vectors_are_taken_and_stay(tmp_path: Path) -> None:
     before = tree(tmp_path / "v")
     model = FakeModel()
     built = build_index(model, corpus(30), out=tmp_path / "x", vectors=tmp_path / "v", engine="exact")
-    assert model.calls == []
+    assert model.calls == [4]  # the canaries
     assert tree(tmp_path / "v") == before
     assert tree(tmp_path / "x")["engine/vectors.npy"] == before["vectors.npy"]
     assert built.search("aspirin heart") == Searcher.in_memory(FakeModel(), corpus(30)).search("aspirin heart")
@@ -193,7 +194,9 @@ def test_a_read_only_place(read_only_disk: Path) -> None:
 
 def test_mistakes_are_told_before_any_work(tmp_path: Path) -> None:
     model = FakeModel()
-    with pytest.raises(ArgumentError, match=r"^there is no engine 'hsnw'; choose one of: auto, exact, hnsw, ivfpq, ivfrabitq$"):
+    with pytest.raises(
+        ArgumentError, match=r"^there is no engine 'hsnw'; choose one of: auto, exact, hnsw, ivfpq, ivfrabitq, qdrant$"
+    ):
         build_index(model, corpus(3), out=tmp_path / "x", engine="hsnw")
     with pytest.raises(
         ArgumentError, match=r"^engine hnsw has no parameter 'm' here; it has: candidates, codes, dimension, ef_construction"
@@ -218,6 +221,6 @@ def test_after_a_failure_the_vectors_are_gone_on_with(tmp_path: Path, monkeypatc
     assert [path.name for path in (tmp_path / ".x.partial").iterdir() if path.is_dir()] == ["vectors"]
     model, notes = FakeModel(), Notes()
     build_index(model, corpus(30), out=tmp_path / "x", progress=notes)
-    assert model.calls == []
+    assert model.calls == [4]  # the canaries
     assert notes.said[0] == "reused the vectors of 30 documents"
     assert not (tmp_path / ".x.partial").exists()

@@ -142,9 +142,9 @@ def test_what_is_no_index(tmp_path: Path) -> None:
     build_index(FakeModel(), DOCUMENTS, out=place)
     manifest = peek_manifest(place)
     write_manifest(place, kind="index", version=99, fields=manifest.fields)
-    with pytest.raises(StorageError, match=r"x has format version 99 of kind index; this biencoder reads version 1: "):
+    with pytest.raises(StorageError, match=r"x has format version 99 of kind index; this biencoder reads version 2: "):
         Searcher.open(place, model=FakeModel())
-    write_manifest(place, kind="index", version=1, fields={**manifest.fields, "count": 4})
+    write_manifest(place, kind="index", version=2, fields={**manifest.fields, "count": 4})
     with pytest.raises(CorruptError, match=r"x holds 3 vectors of 3 documents; its manifest says 3 of 4: build"):
         Searcher.open(place, model=FakeModel())
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from biencoder import __version__
-from biencoder.cli import encode, evaluate, fit, index, inspect, mine, quickstart, rerank_fit, search
+from biencoder.cli import add, compact, delete, encode, evaluate, fit, index, inspect, mine, quickstart, rerank_fit, search
 
 _HELP = "Search tuned to your own documents: train a bi-encoder on them, index them, search them, and measure every step."
 
@@ -35,6 +35,7 @@ Any command takes --help, which tells its options, and --debug, which shows the 
 _GROUPS = (
     ("Start here", (quickstart,)),
     ("Train and index", (fit, mine, rerank_fit, encode, index)),
+    ("Keep an index up to date", (add, delete, compact)),
     ("Search and measure", (search, evaluate, inspect)),
 )
 

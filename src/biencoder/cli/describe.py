@@ -9,7 +9,7 @@ from typing import Any
 from biencoder.cli.opening import MEASURES, read_measures
 from biencoder.errors import StorageError
 from biencoder.storage.folder import folder_bytes
-from biencoder.storage.manifest import NAME, Manifest, peek_manifest
+from biencoder.storage.manifest import NAME, peek_manifest
 from biencoder.storage.manifest import verify as verify_bytes
 
 Facts = dict[str, Any]
@@ -48,17 +48,39 @@ def describe(source: str, *, verify: bool = False) -> Facts:
 def _manifested(folder: Path, *, verify: bool) -> Facts:
     manifest = verify_bytes(folder) if verify else peek_manifest(folder)
     facts: Facts = {"kind": manifest.kind, "path": str(folder)}
+    files = len(manifest.files)
     if manifest.kind == "index":
-        from biencoder.index.manifest import IndexManifest
-
-        facts |= asdict(IndexManifest.read(folder))
+        found, changed = _index(folder, verify=verify)
+        facts |= found
+        files += changed
     else:
         facts |= manifest.fields
-    return facts | {"format": manifest.version, "bytes": manifest.bytes} | (_whole(manifest) if verify else {})
+    return facts | {"format": manifest.version, "bytes": manifest.bytes} | (_whole(files) if verify else {})
 
 
-def _whole(manifest: Manifest) -> Facts:
-    return {"verified": True, "checked": f"every byte of {len(manifest.files)} files is as it was written"}
+def _index(folder: Path, *, verify: bool) -> tuple[Facts, int]:
+    """What an index is, with its changes, and how many files of those were verified."""
+    from biencoder.index.manifest import IndexManifest
+    from biencoder.search.canaries import Canaries
+    from biencoder.search.changes import Change, change_folders
+
+    manifest, folders = IndexManifest.read(folder), change_folders(folder)
+    files = sum(len(verify_bytes(place).files) for place in folders) if verify else 0
+    changes = [Change(place) for place in folders]
+    facts = asdict(manifest)
+    facts["changes"] = {
+        "folders": len(changes),
+        "added": sum(change.manifest.count for change in changes),
+        "gone": sum(change.manifest.gone for change in changes),
+        "bytes": sum(folder_bytes(place) for place in folders),
+    }
+    canaries = Canaries.read(folder)
+    facts["canaries"] = {"queries": len(canaries.queries), "documents": len(canaries.documents)}
+    return facts, files
+
+
+def _whole(files: int) -> Facts:
+    return {"verified": True, "checked": f"every byte of {files} files is as it was written"}
 
 
 def _run(folder: Path, *, verify: bool) -> Facts:

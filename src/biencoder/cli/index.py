@@ -42,6 +42,7 @@ class EngineName(StrEnum):
     HNSW = "hnsw"
     IVFPQ = "ivfpq"
     IVFRABITQ = "ivfrabitq"
+    QDRANT = "qdrant"
 
 
 def command(  # noqa: PLR0913 - a command's options are its parameters

@@ -24,7 +24,7 @@ from biencoder.errors import InputWarning
 DEBUG = "BIENCODER_DEBUG"
 """The environment variable that, like ``--debug``, lets tracebacks through."""
 
-_RESUMABLE = frozenset({"quickstart", "fit", "mine", "rerank-fit", "encode", "index"})
+_RESUMABLE = frozenset({"quickstart", "fit", "mine", "rerank-fit", "encode", "index", "add"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

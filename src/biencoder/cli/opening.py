@@ -41,15 +41,22 @@ def open_index(name: str, *, running: RunningOptions, progress: TerminalProgress
         CorruptError: where it is damaged.
         IdentityError: where the model in it is not the one that made its vectors.
     """
-    if Path(name).exists() and not is_index(name):
-        raise StorageError(f"{name} is no index; make one: biencoder index MODEL CORPUS --out DIR")
-    progress.phase(f"opening {name}")
+    check_index(name)
+    progress.phase(f"opening {name} (the first time takes a while)")
     from biencoder.search import Searcher
 
-    searcher = Searcher.open(name, **running)
-    progress.phase("making the model ready (the first time takes a while)")
-    searcher.prepare(say=progress.say)
-    return searcher
+    return Searcher.open(name, say=progress.say, **running)
+
+
+def check_index(name: str) -> None:
+    """Make sure that what the user names is an index, if it is there at all.
+
+    Raises:
+        StorageError: where something else stands there.
+        CorruptError: where its manifest is damaged.
+    """
+    if Path(name).exists() and not is_index(name):
+        raise StorageError(f"{name} is no index; make one: biencoder index MODEL CORPUS --out DIR")
 
 
 def open_reranker(

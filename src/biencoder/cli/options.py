@@ -50,6 +50,7 @@ _COLLECTION = "Documents, queries and judgements: a BEIR folder, a file of pairs
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL, show_default=False)]
 CorpusArgument = Annotated[str, typer.Argument(metavar="CORPUS", help=_CORPUS, show_default=False)]
+IndexArgument = Annotated[str, typer.Argument(metavar="INDEX", help="What biencoder index wrote.", show_default=False)]
 CollectionArgument = Annotated[str, typer.Argument(metavar="COLLECTION", help=_COLLECTION, show_default=False)]
 Precision = Annotated[
     PrecisionName,

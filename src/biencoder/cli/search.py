@@ -15,6 +15,7 @@ from biencoder.cli.hits import hit_lines
 from biencoder.cli.opening import open_index, open_reranker
 from biencoder.cli.options import (
     Depth,
+    IndexArgument,
     Json,
     Precision,
     PrecisionName,
@@ -35,7 +36,7 @@ EXAMPLE = 'biencoder search scifact.index "does aspirin lower cancer risk?" -k 5
 
 
 def command(  # noqa: PLR0913 - a command's options are its parameters
-    index: Annotated[str, typer.Argument(metavar="INDEX", help="What biencoder index wrote.", show_default=False)],
+    index: IndexArgument,
     query: Annotated[str | None, typer.Argument(metavar="QUERY", help="Without it, queries are read line by line.")] = None,
     *,
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,

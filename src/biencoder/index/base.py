@@ -149,6 +149,10 @@ class VectorIndex(ABC):
     def __len__(self) -> int:
         """How many rows the index holds."""
 
+    def stored_vectors(self) -> FloatArray | None:
+        """The vectors as they were given, shape (n, d), read-only; None where the engine keeps none, or only codes of them."""
+        return None
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write the engine's files into an existing, empty folder."""

@@ -13,6 +13,7 @@ _ENGINES = {
     "hnsw": ("biencoder.index.hnsw", "HnswIndex"),
     "ivfpq": ("biencoder.index.ivf", "IvfPqIndex"),
     "ivfrabitq": ("biencoder.index.ivf", "IvfRabitqIndex"),
+    "qdrant": ("biencoder.index.qdrant_index", "QdrantIndex"),
 }
 
 _EXACT_NUMBERS = 7_000 * 384
@@ -62,7 +63,7 @@ def engine_names() -> list[str]:
     """The names that can be asked for, ``auto`` first.
 
     >>> engine_names()
-    ['auto', 'exact', 'hnsw', 'ivfpq', 'ivfrabitq']
+    ['auto', 'exact', 'hnsw', 'ivfpq', 'ivfrabitq', 'qdrant']
     """
     return ["auto", *_ENGINES]
 

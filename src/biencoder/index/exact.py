@@ -37,6 +37,10 @@ class ExactIndex(VectorIndex):
     def __len__(self) -> int:
         return len(self._vectors)
 
+    def stored_vectors(self) -> FloatArray:
+        """The matrix itself."""
+        return self._vectors
+
     def save(self, folder: Path) -> None:
         """Write ``vectors.npy``."""
         write_vectors(folder, self._vectors)

@@ -96,6 +96,17 @@ class FaissIndex(VectorIndex):
         """The name of the engine's one file."""
         return f"{cls.engine}.faiss"
 
+    def stored_vectors(self) -> FloatArray | None:
+        """Where the core or the rescorer holds float32 vectors: those, without a copy, for as long as this object lives."""
+        layers = self._layers
+        core = faiss.downcast_index(layers.core.storage) if isinstance(layers.core, faiss.IndexHNSW) else layers.core
+        for holder in (core if layers.transform is None else None, layers.rescorer):
+            if isinstance(holder, faiss.IndexFlat):
+                flat = faiss.rev_swig_ptr(holder.get_xb(), len(self) * self.dimension)
+                flat.flags.writeable = False
+                return cast(FloatArray, flat.reshape(len(self), self.dimension))
+        return None
+
     def save(self, folder: Path) -> None:
         """Write all layers into one file."""
         # FAISS's own file writer says nothing when its last bytes do not fit on the disk; Python's does.

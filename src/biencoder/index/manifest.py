@@ -12,7 +12,7 @@ from biencoder.index.base import Metric, Value
 from biencoder.storage.manifest import Manifest, read_manifest, write_manifest
 
 KIND = "index"
-VERSION = 1
+VERSION = 2
 MEASURED = ("recall", "recall_worst_decile", "p50_ms", "p99_ms", "build_seconds")
 """Fields that tuning fills."""
 
@@ -24,6 +24,7 @@ class IndexManifest:
     Args:
         engine: name of the engine.
         reason: why it was chosen.
+        asked: what was asked for: its name, or ``auto``.
         metric: ``cosine`` or ``dot``.
         dimension: of each vector.
         count: documents.
@@ -57,6 +58,7 @@ class IndexManifest:
     corpus: str
     created: str
     biencoder: str
+    asked: str = "auto"
     parameters: dict[str, Value] = field(default_factory=dict)
     keywords: bool = False
     passages: dict[str, int] | None = None

@@ -31,12 +31,14 @@ from biencoder.index.tuning import MOST_QUERIES, Goal, Tuned, tune
 from biencoder.progress import Progress
 from biencoder.records import Document, Query
 from biencoder.scoring import FloatArray
+from biencoder.search.canaries import Canaries
 from biencoder.search.documents import DocumentStore, write_documents
 from biencoder.search.encoding import encode
 from biencoder.search.keywords import FOLDER as KEYWORDS
 from biencoder.search.keywords import KeywordIndex
 from biencoder.search.model import Model, comparable, metric_of
-from biencoder.search.searcher import ENGINE, MODEL, Searcher
+from biencoder.search.opening import ENGINE, MODEL
+from biencoder.search.searcher import Searcher
 from biencoder.search.vectors import OWNERS, VectorsFolder
 from biencoder.storage.folder import (
     check_replaceable,
@@ -45,7 +47,9 @@ from biencoder.storage.folder import (
     folder_bytes,
     locked,
     put_in_place,
+    remove_folder,
 )
+from biencoder.storage.vectors import write_vectors
 
 
 def build_index(  # noqa: PLR0913 - each says another thing
@@ -110,10 +114,11 @@ def build_index(  # noqa: PLR0913 - each says another thing
             if keywords:
                 builder.write_keywords()
             builder.write_model()
+            builder.write_canaries()
             builder.write_engine(wanted, goal, queries)
             flush_tree(new)
         put_in_place(new, target)
-        shutil.rmtree(work, ignore_errors=True)
+        remove_folder(work)
     return Searcher.open(target, model=model)
 
 
@@ -168,6 +173,11 @@ class _Builder:
         self.model.save(self.work / MODEL)
         (self.work / MODEL).rename(self.new / MODEL)
 
+    def write_canaries(self) -> None:
+        """A few texts with the vectors that this model gives them here and now."""
+        self.model.prepare(self.store.sample(), say=self.progress.say)
+        Canaries.take(self.model, self.store).write(self.new)
+
     def write_engine(self, wanted: EngineOptions, goal: Goal | None, queries: Sequence[str | Query] | None) -> None:
         """The searchable vectors, and the manifest."""
         matrix, owners = self.vectors.vectors(), self.vectors.owners()
@@ -188,9 +198,11 @@ class _Builder:
         folder = self.new / ENGINE
         folder.mkdir()
         engine.save(folder)
+        if engine.stored_vectors() is None:
+            write_vectors(self.new, matrix)  # searches leave them alone; whoever builds the engine anew needs them
         if owners is not None:
             np.save(self.new / OWNERS, owners)
-        self._write_manifest(engine, choice, facts)
+        self._write_manifest(engine, choice, facts | {"asked": wanted.name})
 
     def _tuned(self, matrix: FloatArray, engine: str, goal: Goal, queries: FloatArray) -> Tuned:
         """Engine and parameters chosen by measuring, and the frontier written down."""

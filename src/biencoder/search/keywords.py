@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import threading
 from array import array
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from biencoder.errors import ArgumentError, CorruptError
 from biencoder.index.exact import best_columns
@@ -24,7 +26,7 @@ from biencoder.storage.folder import check_replaceable, writing
 from biencoder.storage.manifest import read_manifest, write_manifest
 
 KIND = "keywords"
-VERSION = 1
+VERSION = 2
 FOLDER = "keywords"
 """Where the files of a `KeywordIndex` lie inside a folder that holds documents."""
 
@@ -110,8 +112,9 @@ class KeywordIndex:
     [0]
     """
 
-    def __init__(self, engine: Any, options: KeywordOptions) -> None:
+    def __init__(self, engine: Any, options: KeywordOptions, *, mean_length: float) -> None:
         self.options = options
+        self.mean_length = mean_length
         self._engine = engine
         self._analyze = Analyzer(options.language)
 
@@ -135,12 +138,44 @@ class KeywordIndex:
 
         options = options or KeywordOptions()
         corpus = _Tokens(Analyzer(options.language), texts, progress)
-        if not len(corpus):
-            raise ArgumentError("there are no documents; at least one is needed")
         engine = bm25s.BM25(k1=options.k1, b=options.b, method="lucene", csc_backend="scipy")
         with np.errstate(invalid="ignore"):  # texts without any term have a mean length of 0
             engine.index(corpus, create_empty_token=False, show_progress=False)
-        return cls(engine, options)
+        return cls(engine, options, mean_length=corpus.mean_length)
+
+    def build_beside(self, texts: Iterable[str]) -> KeywordIndex:
+        """Index a few more texts, weighed as if they were among this index's own, so that scores of both can be compared.
+
+        bm25s cannot add to an index. Frequencies and mean length are this index's: the few are too few to change them.
+
+        Raises:
+            ArgumentError: where there are no texts.
+        """
+        import bm25s
+
+        corpus = _Tokens(self._analyze, texts, None)
+        documents, terms, counts = corpus.counted()
+        rarity = np.array([self._rarity(term) for term in corpus.vocab], dtype=np.float32)
+        length = corpus.lengths()[documents] / max(self.mean_length, 1e-9)
+        k1, b = self.options.k1, self.options.b
+        engine = bm25s.BM25(k1=k1, b=b, method="lucene", csc_backend="scipy")
+        engine.vocab_dict = corpus.vocab
+        engine.unique_token_ids_set = set(corpus.vocab.values())
+        engine.nonoccurrence_array = None
+        engine.scores = {
+            "data": (rarity[terms] * counts / (counts + k1 * (1 - b + b * length))).astype(np.float32),
+            "indices": documents.astype(np.int32),
+            "indptr": np.searchsorted(terms, np.arange(len(corpus.vocab) + 1)),
+            "num_docs": len(corpus),
+        }
+        return KeywordIndex(engine, self.options, mean_length=self.mean_length)
+
+    def _rarity(self, term: str) -> float:
+        """Lucene's inverse document frequency in this index."""
+        number = self._engine.vocab_dict.get(term)
+        ends = self._engine.scores["indptr"]
+        having = 0 if number is None else int(ends[number + 1] - ends[number])
+        return math.log(1 + (len(self) - having + 0.5) / (having + 0.5))
 
     def __len__(self) -> int:
         return int(self._engine.scores["num_docs"])
@@ -148,7 +183,8 @@ class KeywordIndex:
     def save(self, folder: Path) -> None:
         """Write the index into an existing folder, as bm25s does (`.npy` and JSON), with the options beside."""
         self._engine.save(folder, show_progress=False)
-        (folder / _OPTIONS).write_text(json.dumps(asdict(self.options)), encoding="utf-8")
+        record = {"options": asdict(self.options), "mean_length": self.mean_length}
+        (folder / _OPTIONS).write_text(json.dumps(record), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> KeywordIndex:
@@ -160,14 +196,20 @@ class KeywordIndex:
         import bm25s
 
         try:
-            options = KeywordOptions(**json.loads((folder / _OPTIONS).read_text(encoding="utf-8")))
+            record = json.loads((folder / _OPTIONS).read_text(encoding="utf-8"))
+            options, mean_length = KeywordOptions(**record["options"]), float(record["mean_length"])
             engine = bm25s.BM25.load(folder, mmap=True, allow_pickle=False, show_progress=False)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CorruptError(f"{folder} is damaged: it cannot be read ({error}); build the folder again") from None
-        return cls(engine, options)
+        return cls(engine, options, mean_length=mean_length)
 
-    def search(self, query: str, *, k: int) -> tuple[FloatArray, RowArray]:
+    def search(self, query: str, *, k: int, without: NDArray[np.bool_] | None = None) -> tuple[FloatArray, RowArray]:
         """The best texts that share a term with the query, best first; of equal scores the lower number first.
+
+        Args:
+            query: a text.
+            k: how many at most.
+            without: true for each text that shall not be found, shape (len(self),).
 
         Returns:
             Scores and numbers, each of shape (m,) with m at most k: what shares no term is no result.
@@ -180,6 +222,8 @@ class KeywordIndex:
         for term, count in terms.items():
             column = slice(matrix["indptr"][term], matrix["indptr"][term + 1])
             scores[matrix["indices"][column]] += count * matrix["data"][column]
+        if without is not None:
+            scores[without] = 0
         best, rows = best_columns(scores[None, :], k=k)
         found = best[0] > 0
         return best[0][found], rows[0][found]
@@ -274,6 +318,26 @@ class _Tokens:
             self._ends.append(len(self._terms))
             if progress is not None:
                 progress(done)
+        if not self._ends:
+            raise ArgumentError("there are no documents; at least one is needed")
+
+    @property
+    def mean_length(self) -> float:
+        """Terms of a text."""
+        return len(self._terms) / len(self._ends)
+
+    def lengths(self) -> RowArray:
+        """Terms of each text."""
+        ends = np.frombuffer(self._ends, dtype=np.int64)
+        starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
+        return np.asarray(ends - starts, dtype=np.int64)
+
+    def counted(self) -> tuple[RowArray, RowArray, RowArray]:
+        """Text, term, and how often it stands there, of each pair that occurs; by term, then by text."""
+        texts = np.repeat(np.arange(len(self)), self.lengths())
+        terms = np.frombuffer(self._terms, dtype=np.int32).astype(np.int64)
+        pairs, counts = np.unique(terms * len(self) + texts, return_counts=True)
+        return pairs % len(self), pairs // len(self), counts
 
     def __len__(self) -> int:
         return len(self._ends)

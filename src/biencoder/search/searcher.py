@@ -10,40 +10,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biencoder.data.passages import best_per_document
-from biencoder.errors import ArgumentError, CorruptError
+from biencoder.errors import ArgumentError
 from biencoder.index.base import Parameters, VectorIndex
-from biencoder.index.engines import engine_class
 from biencoder.index.exact import ExactIndex
 from biencoder.index.manifest import IndexManifest
 from biencoder.progress import Progress
 from biencoder.records import Hit
-from biencoder.scoring import FloatArray, RowArray
+from biencoder.search.canaries import Canaries
 from biencoder.search.documents import DocumentStore
 from biencoder.search.fusion import reciprocal_rank_fusion
-from biencoder.search.keywords import FOLDER as KEYWORDS
 from biencoder.search.keywords import KeywordIndex
+from biencoder.search.layer import Found, Layer
+from biencoder.search.layers import Layers
 from biencoder.search.model import Model, comparable, metric_of
+from biencoder.search.opening import MODEL, Opened, open_index
 from biencoder.search.queries import check_queries
-from biencoder.search.vectors import OWNERS, open_owners
 
 if TYPE_CHECKING:
     from biencoder.data.documents import Documents
-
-ENGINE = "engine"
-"""Where an engine's files lie in an index folder."""
-MODEL = "model"
-"""Where the model lies in an index folder."""
 
 _FUSED = 100
 """Candidates that each side gives to a hybrid search, or k where that is more."""
 _ENCODED = 4096
 """Documents encoded in one call for a search in memory."""
-_SAMPLE = 32
-"""Documents that a runtime is chosen on, where that is open."""
-
-Found = tuple[list[float], list[int]]
-"""Scores and document numbers of one query, best first."""
 
 
 class Searcher:
@@ -56,31 +45,33 @@ class Searcher:
     ```
 
     Attributes:
-        path: the index folder, or None for a search in memory.
-        manifest: what the folder says of itself, or None for a search in memory.
         model: encodes the queries.
-        index: the engine.
-        documents: by number.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        index: VectorIndex,
-        documents: DocumentStore,
-        *,
-        owners: RowArray | None = None,
-        keywords: KeywordIndex | None = None,
-        path: Path | None = None,
-        manifest: IndexManifest | None = None,
-    ) -> None:
+    def __init__(self, model: Model, layers: Layers, *, opened: Opened | None = None) -> None:
         self.model = model
-        self.index = index
-        self.documents = documents
-        self.path = path
-        self.manifest = manifest
-        self._owners = owners
-        self._keywords = keywords
+        self._layers = layers
+        self._opened = opened
+
+    @property
+    def path(self) -> Path | None:
+        """The index folder, or None for a search in memory."""
+        return None if self._opened is None else self._opened.folder
+
+    @property
+    def manifest(self) -> IndexManifest | None:
+        """What the folder says of itself, or None for a search in memory."""
+        return None if self._opened is None else self._opened.manifest
+
+    @property
+    def documents(self) -> Layers:
+        """What can be found: the documents that are there now, in order."""
+        return self._layers
+
+    @property
+    def index(self) -> VectorIndex:
+        """The engine of what was built."""
+        return self._layers.base.index
 
     @classmethod
     def open(
@@ -91,8 +82,9 @@ class Searcher:
         precision: str = "exact",
         runtime: str = "torch",
         threads: int | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> Searcher:
-        """Open an index folder.
+        """Open an index folder, and make sure that its queries are encoded here as they were where it was built.
 
         Args:
             path: what `build_index` wrote.
@@ -101,35 +93,39 @@ class Searcher:
             precision: how the index's own model is run: ``exact``, ``fast`` or ``int8``.
             runtime: what it is run by: ``torch``, ``openvino``, ``onnx`` or ``auto``; it need not be what made the vectors.
             threads: on processors; None takes this process's share of the machine.
+            say: is told which runtime was chosen, where that is open.
 
         Raises:
             StorageError: where the folder is no index.
             CorruptError: where it is damaged.
             IdentityError: where the model's document side is not the one that made the vectors; names both.
+            ModelError: where the model gives other vectors here than it gave when the index was built.
         """
-        folder = Path(path)
-        manifest = IndexManifest.read(folder)
+        opened = open_index(Path(path))
         if model is None:
             from biencoder.towers.bi_encoder import BiEncoder
 
-            model = BiEncoder.load(folder / MODEL, precision=precision, runtime=runtime, threads=threads)
-        model.identity.check_documents(manifest.identity, what=str(folder))
-        index = engine_class(manifest.engine).load(folder / ENGINE, metric=manifest.metric, parameters=manifest.parameters)
-        documents = DocumentStore(folder)
-        if (len(index), len(documents)) != (manifest.vectors, manifest.count):
-            raise CorruptError(
-                f"{folder} holds {len(index)} vectors of {len(documents)} documents; its manifest says "
-                f"{manifest.vectors} of {manifest.count}: build the index again"
-            )
-        return cls(
-            model,
-            index,
-            documents,
-            owners=open_owners(folder) if (folder / OWNERS).exists() else None,
-            keywords=KeywordIndex.load(folder / KEYWORDS) if manifest.keywords else None,
-            path=folder,
-            manifest=manifest,
-        )
+            model = BiEncoder.load(opened.folder / MODEL, precision=precision, runtime=runtime, threads=threads)
+        _check_model(model, opened, say)
+        return cls(model, opened.layers, opened=opened)
+
+    def refresh(self) -> bool:
+        """Take in what changed in the folder since it was opened: documents added or deleted, or a new index in its place.
+
+        Searches under way end with what they began with. Costs a look at the folder where nothing has changed.
+
+        Returns:
+            Whether something had changed.
+
+        Raises:
+            IdentityError: where the index is now that of another model.
+        """
+        if self._opened is None or self._opened.is_current():
+            return False
+        opened = open_index(self._opened.folder)
+        _check_model(self.model, opened, None)
+        self._layers, self._opened = opened.layers, opened
+        return True
 
     @classmethod
     def in_memory(
@@ -150,7 +146,7 @@ class Searcher:
             DataError: where an id stands twice.
         """
         store = DocumentStore.temporary(documents)
-        model.prepare(_sample(store), say=progress.say if progress else None)
+        model.prepare(store.sample(), say=progress.say if progress else None)
         matrix = np.empty((len(store), model.dimension), dtype=np.float32)
         metric = metric_of(model)
         for start in range(0, len(store), _ENCODED):
@@ -160,19 +156,10 @@ class Searcher:
             matrix[start : start + len(texts)] = comparable(vectors, model=model, metric=metric)
         index = ExactIndex.build(matrix, metric=metric)
         terms = KeywordIndex.build(document.content for document in store) if keywords else None
-        return cls(model, index, store, keywords=terms)
+        return cls(model, Layers([Layer(index, store, keywords=terms)]))
 
     def __len__(self) -> int:
-        return len(self.documents)
-
-    def prepare(self, *, say: Callable[[str], None] | None = None) -> None:
-        """Do now what the first search would wait for: choose a runtime where that is open, export, compile.
-
-        Args:
-            say: is told what was decided.
-        """
-        self.model.prepare(_sample(self.documents), say=say)
-        self.model.encode_queries(["warm"])
+        return len(self._layers)
 
     def search(
         self,
@@ -208,48 +195,31 @@ class Searcher:
             ArgumentError: where k is below 1, a query is empty, a parameter is unknown, or the index has no keywords.
         """
         check_queries(queries, k=k)
-        if hybrid and self._keywords is None:
+        layers = self._layers  # one state of the index for the whole search, whoever refreshes it meanwhile
+        if hybrid and not layers.has_keywords:
             raise ArgumentError("hybrid search needs keywords, and this index has none; build it with keywords")
         if not queries:
             return []
         depth = max(k, _FUSED) if hybrid else k
-        vectors = comparable(self.model.encode_queries(list(queries)), model=self.model, metric=self.index.metric)
-        found = self._nearest(vectors, depth, parameters)
+        vectors = comparable(self.model.encode_queries(list(queries)), model=self.model, metric=layers.base.index.metric)
+        found = layers.nearest(vectors, k=depth, parameters=parameters)
         if hybrid:
-            found = [self._fuse(query, own, k, depth) for query, own in zip(queries, found, strict=True)]
-        return [self.documents.hits(scores, numbers, texts=texts) for scores, numbers in found]
-
-    def _nearest(self, vectors: FloatArray, k: int, parameters: Parameters | None) -> list[Found]:
-        if self._owners is None:
-            scores, rows = self.index.search(vectors, k=k, parameters=parameters)
-            return list(zip(scores.tolist(), rows.tolist(), strict=True))
-        return self._nearest_owners(self._owners, vectors, min(k, len(self.documents)), parameters)
-
-    def _nearest_owners(self, owners: RowArray, vectors: FloatArray, k: int, parameters: Parameters | None) -> list[Found]:
-        """Rows are passages: fetch more of them, doubling, until k documents are among them."""
-        found: list[Found] = [([], [])] * len(vectors)
-        waiting = list(range(len(vectors)))
-        fetch = k
-        while waiting:
-            scores, rows = self.index.search(vectors[waiting], k=fetch, parameters=parameters)
-            for query, own_scores, own_rows in zip(waiting, scores, rows, strict=True):
-                best, documents = best_per_document(owners, own_scores, own_rows, k=k)
-                found[query] = best.tolist(), documents.tolist()
-            waiting = [query for query in waiting if len(found[query][1]) < k] if fetch < len(self.index) else []
-            fetch *= 2
-        return found
-
-    def _fuse(self, query: str, dense: Found, k: int, depth: int) -> Found:
-        assert self._keywords is not None  # noqa: S101 - checked by search_many
-        _, rows = self._keywords.search(query, k=depth)
-        rankings = [_as_hits(dense[1]), _as_hits(rows.tolist())]
-        fused = reciprocal_rank_fusion(rankings, k=k)
-        return [hit.score for hit in fused], [int(hit.id) for hit in fused]
+            terms = [layers.by_keywords(query, k=depth) for query in queries]
+            found = [_fused(own, other, k) for own, other in zip(found, terms, strict=True)]
+        return [layers.hits(scores, numbers, texts=texts) for scores, numbers in found]
 
 
-def _sample(store: DocumentStore) -> list[str]:
-    """A few dozen of the documents' texts, from all over the corpus."""
-    return [store[number].content for number in range(0, len(store), max(1, len(store) // _SAMPLE))][:_SAMPLE]
+def _check_model(model: Model, opened: Opened, say: Callable[[str], None] | None) -> None:
+    """Make sure that a model may search an index, and that its queries are encoded here as they were there."""
+    model.identity.check_documents(opened.manifest.identity, what=str(opened.folder))
+    model.prepare(opened.layers.base.documents.sample(), say=say)
+    if model.identity.query == opened.manifest.identity.query:
+        Canaries.read(opened.folder).check_queries(model, what=str(opened.folder))
+
+
+def _fused(dense: Found, terms: Found, k: int) -> Found:
+    fused = reciprocal_rank_fusion([_as_hits(dense[1]), _as_hits(terms[1])], k=k)
+    return [hit.score for hit in fused], [int(hit.id) for hit in fused]
 
 
 def _tell(progress: Progress, before: int, total: int, done: int) -> None:

@@ -115,6 +115,24 @@ def sweep(target: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, in one step as far as its name goes: what a killed removal leaves is called otherwise.
+
+    >>> import tempfile
+    >>> place = Path(tempfile.mkdtemp()) / "folder"
+    >>> place.mkdir()
+    >>> remove_folder(place)
+    >>> remove_folder(place)
+    >>> list(place.parent.iterdir())
+    []
+    """
+    gone = folder.with_name(f".{folder.name.removeprefix('.')}.gone")
+    shutil.rmtree(gone, ignore_errors=True)
+    if folder.exists():
+        folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
+
+
 def put_in_place(new: Path, target: Path) -> None:
     """Move the folder ``new`` to ``target`` in one step; an old folder there is removed afterwards."""
     if target.is_symlink():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -128,11 +128,27 @@ def write_vectors(folder: Path, vectors: FloatArray, *, block: int = 16384) -> N
     >>> open_vectors(folder).tolist()
     [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
+    write_blocks(folder, blocks(vectors, size=block), shape=(len(vectors), vectors.shape[1]))
+
+
+def write_blocks(folder: Path, rows: Iterable[FloatArray], *, shape: tuple[int, int]) -> None:
+    """Write blocks of rows one below the other as ``folder/vectors.npy``.
+
+    Args:
+        folder: an existing folder.
+        rows: each of shape (m, d).
+        shape: of the whole.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> write_blocks(folder, [np.zeros((1, 2), np.float32), np.ones((2, 2), np.float32)], shape=(3, 2))
+    >>> open_vectors(folder).tolist()
+    [[0.0, 0.0], [1.0, 1.0], [1.0, 1.0]]
+    """
     with (folder / "vectors.npy").open("wb") as file:
-        shape = (len(vectors), vectors.shape[1])
         np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
-        for rows in blocks(vectors, size=block):
-            file.write(np.ascontiguousarray(rows, dtype="<f4").tobytes())
+        for block in rows:
+            file.write(np.ascontiguousarray(block, dtype="<f4").tobytes())
 
 
 def blocks(vectors: FloatArray, *, size: int) -> Iterator[FloatArray]:

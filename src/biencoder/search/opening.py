@@ -1,0 +1,102 @@
+"""An index folder's parts, opened while others may change it or put another in its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from biencoder.errors import CorruptError, StorageError
+from biencoder.index.engines import engine_class
+from biencoder.index.manifest import IndexManifest
+from biencoder.search.changes import Change, change_folders, with_changes
+from biencoder.search.documents import DocumentStore
+from biencoder.search.keywords import FOLDER as KEYWORDS
+from biencoder.search.keywords import KeywordIndex
+from biencoder.search.layer import Layer
+from biencoder.search.layers import Layers
+from biencoder.search.vectors import OWNERS, open_owners
+from biencoder.storage.manifest import NAME
+
+ENGINE = "engine"
+"""Where an engine's files lie in an index folder."""
+MODEL = "model"
+"""Where the model lies in an index folder."""
+
+_ATTEMPTS = 20
+"""Openings that others may disturb, one after the other, by changing the folder in the midst of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An index folder at one moment.
+
+    Attributes:
+        folder: where it lies.
+        manifest: of what was built.
+        layers: what was built, and its changes.
+        state: what tells this moment from any other.
+    """
+
+    folder: Path
+    manifest: IndexManifest
+    layers: Layers
+    state: tuple[object, ...]
+
+    def is_current(self) -> bool:
+        """Whether the folder is still as it was."""
+        return self.state == _state(self.folder)
+
+
+def open_index(folder: Path) -> Opened:
+    """Open an index folder as it is at one moment.
+
+    Raises:
+        StorageError: where the folder is no index.
+        CorruptError: where it is damaged.
+    """
+    for _ in range(_ATTEMPTS):
+        before = _state(folder)
+        try:
+            manifest = IndexManifest.read(folder)
+            changes = [Change(path) for path in change_folders(folder)]
+            layers = Layers(with_changes(open_base(folder, manifest), changes))
+        except (StorageError, OSError):
+            if before == _state(folder):
+                raise
+        else:
+            if before == _state(folder):
+                return Opened(folder, manifest, layers, before)
+    raise StorageError(f"{folder}: it is changed again and again while it is opened; open it when less is written")
+
+
+def _state(folder: Path) -> tuple[object, ...]:
+    """The manifest's file, by its number and time, and the names of the changes."""
+    try:
+        found = (folder / NAME).stat()
+    except OSError:
+        return ()
+    try:
+        return found.st_ino, found.st_mtime_ns, *(path.name for path in change_folders(folder))
+    except OSError:  # removed between two looks
+        return found.st_ino, found.st_mtime_ns, None
+
+
+def open_base(folder: Path, manifest: IndexManifest) -> Layer:
+    """What was built, without what changed since.
+
+    Raises:
+        CorruptError: where the parts do not belong together.
+    """
+    index = engine_class(manifest.engine).load(folder / ENGINE, metric=manifest.metric, parameters=manifest.parameters)
+    documents = DocumentStore(folder)
+    if (len(index), len(documents)) != (manifest.vectors, manifest.count):
+        raise CorruptError(
+            f"{folder} holds {len(index)} vectors of {len(documents)} documents; its manifest says "
+            f"{manifest.vectors} of {manifest.count}: build the index again"
+        )
+    return Layer(
+        index,
+        documents,
+        owners=open_owners(folder) if (folder / OWNERS).exists() else None,
+        keywords=KeywordIndex.load(folder / KEYWORDS) if manifest.keywords else None,
+    )
