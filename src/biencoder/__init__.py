@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from biencoder.reranking import RerankFitOptions, fit_reranker
     from biencoder.search import (
         KeywordSearcher,
+        QdrantServer,
         Reranker,
         Searcher,
         add_documents,
@@ -55,6 +56,7 @@ _HOMES = {
     "Judgement": "biencoder.records",
     "KeywordSearcher": "biencoder.search",
     "MiningOptions": "biencoder.mining",
+    "QdrantServer": "biencoder.search",
     "Query": "biencoder.records",
     "RerankFitOptions": "biencoder.reranking",
     "Reranker": "biencoder.search",
@@ -87,6 +89,7 @@ __all__ = [
     "Judgement",
     "KeywordSearcher",
     "MiningOptions",
+    "QdrantServer",
     "Query",
     "RerankFitOptions",
     "Reranker",

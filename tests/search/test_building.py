@@ -12,6 +12,7 @@ from biencoder.index import EngineOptions, IndexManifest
 from biencoder.records import Document
 from biencoder.scoring import dot, top_k
 from biencoder.search import Searcher, build_index, encode
+from biencoder.search.layers import Layers
 from biencoder.storage.manifest import verify
 from tests.search.fakes import FakeModel, Notes, corpus, tree
 
@@ -74,7 +75,9 @@ def test_parameters_are_kept(tmp_path: Path) -> None:
         "ef_search": 50,
         "candidates": 100,
     }
-    assert Searcher.open(tmp_path / "x", model=FakeModel()).index.parameters["ef_search"] == 50
+    layers = Searcher.open(tmp_path / "x", model=FakeModel()).documents
+    assert isinstance(layers, Layers)
+    assert layers.base.index.parameters["ef_search"] == 50
 
 
 def test_documents_are_read_once(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_in_memory_and_from_a_folder(
     assert_found(Searcher.in_memory(model, tiny_collection.documents).search_many(queries, k=K), wanted)
     for engine in ("exact", "hnsw"):
         built = build_index(model, tiny_collection.documents, out=tmp_path / engine, engine=engine)
-        assert built.index.metric == similarity
+        assert built.documents.metric == similarity
         assert_found(built.search_many(queries, k=K), wanted)
         assert_found(Searcher.open(tmp_path / engine).search_many(queries, k=K), wanted)
 

@@ -16,6 +16,7 @@ from biencoder.records import Document, Hit
 from biencoder.scoring import FloatArray
 from biencoder.search import Searcher, Updated, add_documents, build_index, compact_index, delete_documents
 from biencoder.search.changes import FOLDER, change_folders
+from biencoder.search.layers import Layers
 from biencoder.storage.folder import locked
 from biencoder.storage.manifest import verify
 from tests.search.fakes import WORDS, FakeModel, Notes, corpus, tree
@@ -144,6 +145,7 @@ def test_keywords_weigh_as_in_the_build(tmp_path: Path) -> None:
     twin = Document("twin", documents[7].text, documents[7].title)
     add_documents(place, [twin, Document("other", "zebra")], model=MODEL)
     layers = Searcher.open(place, model=MODEL).documents
+    assert isinstance(layers, Layers)
     scores, numbers = layers.by_keywords(documents[7].content, k=2)
     assert numbers == [7, 80]
     assert scores[0] == pytest.approx(scores[1], rel=1e-6)  # the same text has the same score, in the build and beside it

@@ -36,12 +36,12 @@ class Design:
     @property
     def effort(self) -> str | None:
         """The search parameter that trades time for recall."""
-        return {"exact": None, "hnsw": "ef_search"}.get(self.engine, "nprobe")
+        return {"exact": None, "hnsw": "ef_search", "qdrant": "ef_search"}.get(self.engine, "nprobe")
 
     @property
     def efforts(self) -> tuple[int, ...]:
         """Its values, the least first."""
-        return _EFFORTS if self.engine == "hnsw" else _PROBES
+        return _EFFORTS if self.effort == "ef_search" else _PROBES
 
     @property
     def rescores(self) -> bool:

@@ -39,6 +39,7 @@ class IndexManifest:
         passages: how documents were split (``size`` and ``overlap``), if they were.
         execution: how the model was run that made the vectors: runtime, version, number format, device. Another way of running
             the same document side is welcome.
+        server: ``url`` and ``collection`` of a live index that lies in a Qdrant server.
         goal: what the index was tuned to; None where it was not, as all that follows.
         recall: mean share of the nearest rows found, against exact search of the whole vectors.
         recall_worst_decile: of the tenth of the queries that fared worst.
@@ -63,6 +64,7 @@ class IndexManifest:
     keywords: bool = False
     passages: dict[str, int] | None = None
     execution: dict[str, str] = field(default_factory=dict)
+    server: dict[str, str] | None = None
     goal: str | None = None
     recall: float | None = None
     recall_worst_decile: float | None = None

@@ -155,12 +155,7 @@ class QdrantIndex(VectorIndex):
     @classmethod
     def _build(cls, vectors: FloatArray, *, metric: Metric, parameters: Parameters, progress: RowProgress) -> Self:
         edge = require("qdrant_edge", extra="qdrant")
-        options = StoreOptions(
-            links=number(parameters, "links"),
-            ef_construction=number(parameters, "ef_construction"),
-            codes=cast(Literal["float32", "int8"], parameters["codes"]),
-            scan_rows=number(parameters, "scan_rows"),
-        )
+        options = store_options(parameters)
         folder = _working_folder()
         with engine_errors(folder):
             (folder / _SHARD).mkdir()
@@ -197,6 +192,16 @@ class QdrantIndex(VectorIndex):
         request = search_request(queries, limit=fetch, where=where, effort=max(effort, fetch), payload=False, exact=exact)
         with engine_errors(self._folder):
             return cast(list[list[Any]], self._shard.query_batch(request))
+
+
+def store_options(parameters: Parameters) -> StoreOptions:
+    """How a graph is built, from the engine's parameters."""
+    return StoreOptions(
+        links=number(parameters, "links"),
+        ef_construction=number(parameters, "ef_construction"),
+        codes=cast(Literal["float32", "int8"], parameters["codes"]),
+        scan_rows=number(parameters, "scan_rows"),
+    )
 
 
 def _checked_rows(rows: Iterable[int]) -> list[int]:

@@ -9,21 +9,22 @@ from __future__ import annotations
 import os
 import random
 import shutil
-from collections.abc import Iterable, Iterator, Sequence, Sized
-from contextlib import contextmanager
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from biencoder.data.passages import PassageOptions
 from biencoder.data.tuning_queries import made_queries
 from biencoder.errors import ArgumentError
-from biencoder.index.base import VectorIndex
+from biencoder.index.base import Parameters
 from biencoder.index.engines import Choice, EngineOptions, choose_engine, engine_class
 from biencoder.index.frontier import write_frontier
 from biencoder.index.manifest import KIND, MEASURED, IndexManifest
@@ -32,12 +33,13 @@ from biencoder.progress import Progress
 from biencoder.records import Document, Query
 from biencoder.scoring import FloatArray
 from biencoder.search.canaries import Canaries
+from biencoder.search.documents import FILES as DOCUMENT_FILES
 from biencoder.search.documents import DocumentStore, write_documents
 from biencoder.search.encoding import encode
 from biencoder.search.keywords import FOLDER as KEYWORDS
 from biencoder.search.keywords import KeywordIndex
 from biencoder.search.model import Model, comparable, metric_of
-from biencoder.search.opening import ENGINE, MODEL
+from biencoder.search.opening import ENGINE, LIVE, LIVE_FOLDER, MODEL
 from biencoder.search.searcher import Searcher
 from biencoder.search.vectors import OWNERS, VectorsFolder
 from biencoder.storage.folder import (
@@ -51,6 +53,9 @@ from biencoder.storage.folder import (
 )
 from biencoder.storage.vectors import write_vectors
 
+if TYPE_CHECKING:
+    from biencoder.search.live import QdrantServer
+
 
 def build_index(  # noqa: PLR0913 - each says another thing
     model: Model,
@@ -63,6 +68,7 @@ def build_index(  # noqa: PLR0913 - each says another thing
     keywords: bool = True,
     recall: float | Goal | None = None,
     queries: Sequence[str | Query] | None = None,
+    server: QdrantServer | None = None,
     progress: Progress | None = None,
 ) -> Searcher:
     """Write an index folder that holds all that a search needs: vectors, documents, keywords and the model itself.
@@ -72,7 +78,8 @@ def build_index(  # noqa: PLR0913 - each says another thing
         documents: read once; may be larger than memory.
         out: the folder to write; an index that stands there is replaced in one step, at the end. What an interrupted call left
             beside it is gone on with.
-        engine: ``auto``, ``exact`` or ``hnsw``, or one of them with parameters.
+        engine: ``auto`` or an engine's name, or one with parameters. With ``qdrant`` the index is a live one, whose documents
+            lie in Qdrant's own store, are filtered by their metadata, and have no BM25.
         vectors: a folder that `encode` wrote from the same documents with this model's document side, instead of encoding.
         passages: split documents into overlapping passages; a document scores as its best one.
         keywords: build a BM25 index beside the vectors, for hybrid search.
@@ -80,6 +87,7 @@ def build_index(  # noqa: PLR0913 - each says another thing
             chosen by measuring (`biencoder.index.tuning`), and ``frontier.json`` in the folder says what was measured.
         queries: real ones to measure with, none of which should be in a test; by default some are made from titles and crops
             of documents.
+        server: where the store of a live index lies, if it is not embedded.
         progress: is told the stage and how much of it is done, what is reused or resumed, and which engine was chosen.
 
     Returns:
@@ -100,6 +108,9 @@ def build_index(  # noqa: PLR0913 - each says another thing
         raise ArgumentError("queries are there to choose an index with; say which recall it shall reach, such as recall=0.95")
     if goal is not None and wanted.parameters:
         raise ArgumentError("a recall to reach chooses the parameters; give the one or the others")
+    live = wanted.name == LIVE
+    if server is not None and not live:
+        raise ArgumentError(f"a server is for live indexes, and engine {wanted.name} is asked for; choose engine qdrant")
     target = Path(out).absolute()
     with explain_os_errors(target), locked(target):
         check_replaceable(target, kind=KIND)
@@ -111,13 +122,17 @@ def build_index(  # noqa: PLR0913 - each says another thing
             builder = _Builder(model, work, new, progress or Progress())
             builder.write_documents(documents)
             builder.take_vectors(None if vectors is None else Path(vectors), passages)
-            if keywords:
+            if keywords and not live:
                 builder.write_keywords()
             builder.write_model()
             builder.write_canaries()
-            builder.write_engine(wanted, goal, queries)
+            if live:
+                builder.write_live(wanted, goal, queries, server)
+            else:
+                builder.write_engine(wanted, goal, queries)
             flush_tree(new)
-        put_in_place(new, target)
+        with _nobody_else_has(target):
+            put_in_place(new, target)
         remove_folder(work)
     return Searcher.open(target, model=model)
 
@@ -194,7 +209,7 @@ class _Builder:
         else:
             tuned = self._tuned(matrix, wanted.name, goal, self._query_vectors(queries))
             engine, choice = tuned.index, Choice(tuned.index.engine, tuned.reason)
-            facts = {name: getattr(tuned.point, name) for name in MEASURED} | {"goal": str(goal)}
+            facts = _measured(tuned, goal)
         folder = self.new / ENGINE
         folder.mkdir()
         engine.save(folder)
@@ -202,7 +217,42 @@ class _Builder:
             write_vectors(self.new, matrix)  # searches leave them alone; whoever builds the engine anew needs them
         if owners is not None:
             np.save(self.new / OWNERS, owners)
-        self._write_manifest(engine, choice, facts | {"asked": wanted.name})
+        size = folder_bytes(folder)
+        self._write_manifest(choice, len(engine), size, engine.parameters, facts | {"asked": wanted.name})
+
+    def write_live(
+        self, wanted: EngineOptions, goal: Goal | None, queries: Sequence[str | Query] | None, server: QdrantServer | None
+    ) -> None:
+        """A store with the documents in it, which lies beside the files that have checksums, since it changes."""
+        from biencoder.index.qdrant_index import QdrantIndex, store_options
+        from biencoder.search.live import create_live
+
+        matrix, parameters, choice, facts = self.vectors.vectors(), dict(wanted.parameters), Choice(LIVE, "asked for"), {}
+        if goal is not None:
+            tuned = self._tuned(matrix, LIVE, goal, self._query_vectors(queries))
+            parameters, choice, facts = dict(tuned.index.parameters), Choice(LIVE, tuned.reason), _measured(tuned, goal)
+        resolved = QdrantIndex.resolve(parameters, {**QdrantIndex.build_defaults, **QdrantIndex.search_defaults})
+        place = self.work / LIVE_FOLDER
+        shutil.rmtree(place, ignore_errors=True)
+        there = None if server is None else (server, f"biencoder-{uuid.uuid4().hex[:12]}")
+        live = create_live(
+            place,
+            self.store,
+            dimension=matrix.shape[1],
+            metric=metric_of(self.model),
+            options=store_options(resolved),
+            server=there,
+        )
+        with closing(live):
+            live.fill(self.store, matrix, self.vectors.owners(), progress=self.progress)
+        for name in DOCUMENT_FILES:
+            (self.new / name).unlink()
+        size = folder_bytes(place) if there is None else 0
+        if there is not None:
+            facts["server"] = {"url": there[0].url, "collection": there[1]}
+        self._write_manifest(choice, len(matrix), size, resolved, {**facts, "asked": wanted.name})
+        if there is None:
+            place.rename(self.new / LIVE_FOLDER)
 
     def _tuned(self, matrix: FloatArray, engine: str, goal: Goal, queries: FloatArray) -> Tuned:
         """Engine and parameters chosen by measuring, and the frontier written down."""
@@ -233,26 +283,45 @@ class _Builder:
             self.progress.say(f"tuning with {len(texts):,} queries")
         return comparable(self.model.encode_queries(texts), model=self.model, metric=metric_of(self.model))
 
-    def _write_manifest(self, engine: VectorIndex, choice: Choice, facts: dict[str, Any]) -> None:
-        size = folder_bytes(self.new / ENGINE)
+    def _write_manifest(self, choice: Choice, rows: int, size: int, parameters: Parameters, facts: Mapping[str, Any]) -> None:
         IndexManifest(
             engine=choice.engine,
             reason=choice.reason,
-            metric=engine.metric,
-            dimension=engine.dimension,
+            metric=metric_of(self.model),
+            dimension=self.vectors.manifest.dimension,
             count=len(self.store),
-            vectors=len(engine),
-            bytes_per_vector=round(size / len(engine), 1),
+            vectors=rows,
+            bytes_per_vector=round(size / rows, 1),
             identity=replace(self.identity, execution=self.vectors.manifest.identity.execution),
             corpus=self.corpus,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             biencoder=version("biencoder"),
-            parameters=engine.parameters,
+            parameters=dict(parameters),
             keywords=(self.new / KEYWORDS).exists(),
             passages=self.vectors.manifest.passages,
             execution=self.vectors.manifest.execution,
             **facts,
         ).write(self.new)
+
+
+def _measured(tuned: Tuned, goal: Goal) -> dict[str, Any]:
+    return {name: getattr(tuned.point, name) for name in MEASURED} | {"goal": str(goal)}
+
+
+@contextmanager
+def _nobody_else_has(target: Path) -> Iterator[None]:
+    """Where an embedded live index is to be replaced, make sure that no process has it open meanwhile.
+
+    Raises:
+        LockedError: where one has.
+    """
+    if not (target / LIVE_FOLDER).is_dir():
+        yield
+        return
+    from biencoder.search.live import held
+
+    with held(target):
+        yield
 
 
 @contextmanager
@@ -262,7 +331,8 @@ def _swept(work: Path, new: Path) -> Iterator[None]:
         yield
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
-        shutil.rmtree(work / MODEL, ignore_errors=True)
+        for name in (MODEL, LIVE_FOLDER):
+            shutil.rmtree(work / name, ignore_errors=True)
         if not any(work.iterdir()):
             work.rmdir()
         raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -23,7 +24,7 @@ from biencoder.search.documents import DocumentStore
 from biencoder.search.keywords import FOLDER as KEYWORDS
 from biencoder.search.keywords import KeywordIndex
 from biencoder.search.layer import Layer
-from biencoder.search.opening import ENGINE, MODEL, open_index
+from biencoder.search.opening import ENGINE, LIVE, MODEL, open_index, open_layers
 from biencoder.search.sources import Source, write_sources
 from biencoder.storage.folder import explain_os_errors, flush_tree, folder_bytes, locked, put_in_place
 from biencoder.storage.vectors import open_vectors
@@ -51,25 +52,33 @@ def compact_index(path: str | os.PathLike[str], *, progress: Progress | None = N
     target = Path(path).absolute()
     told = progress or Progress()
     with explain_os_errors(target), locked(target):
-        opened = open_index(target)
+        manifest = IndexManifest.read(target)
+        if manifest.engine == LIVE:
+            return _optimise(target)
+        layers = open_layers(target, manifest)
         if not change_folders(target):
             told.say("nothing has changed since the index was built")
-            return len(opened.layers)
-        if not len(opened.layers):
+            return len(layers)
+        if not len(layers):
             raise ArgumentError(f"{target}: no document is left; add some, or remove the folder")
         new = target.with_name(f".{target.name}.compacted")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
         try:
-            sources = [
-                Source.live(layer, stored_vectors(layer, place)) for layer, place in _places(opened.layers.layers, target)
-            ]
-            _write(new, target, [own for own in sources if own.count], opened.manifest, told)
+            sources = [Source.live(layer, stored_vectors(layer, place)) for layer, place in _places(layers.layers, target)]
+            _write(new, target, [own for own in sources if own.count], manifest, told)
             put_in_place(new, target)
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
             raise
-        return len(opened.layers)
+        return len(layers)
+
+
+def _optimise(folder: Path) -> int:
+    """A live index needs no compaction; its store builds the graph over what is new."""
+    with closing(open_index(folder).documents) as live:
+        live.points.optimize()  # type: ignore[union-attr]
+        return len(live)
 
 
 def stored_vectors(layer: Layer, folder: Path) -> FloatArray:

@@ -16,6 +16,8 @@ from biencoder.scoring import RowArray
 from biencoder.storage.folder import explain_os_errors
 from biencoder.storage.lines import Lines, LineWriter
 
+FILES = ("documents.jsonl", "documents.offsets.npy", "ids.jsonl", "ids.offsets.npy", "ids.hashes.npy")
+"""What `write_documents` writes."""
 _HASHES = "ids.hashes.npy"
 """Hashes of the ids in ascending order, and whose they are."""
 

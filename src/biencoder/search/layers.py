@@ -6,15 +6,21 @@ A document is known by one number over all layers: its number within its layer, 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from heapq import merge
 from itertools import accumulate
 
-from biencoder.index.base import Parameters
+from biencoder.errors import ArgumentError
+from biencoder.index.base import Metric, Parameters
+from biencoder.index.filter_tree import Filter
 from biencoder.records import Document, Hit
 from biencoder.scoring import FloatArray
+from biencoder.search.fusion import reciprocal_rank_fusion
 from biencoder.search.layer import Found, Layer
+
+_FUSED = 100
+"""Candidates that each side gives to a hybrid search, or k where that is more."""
 
 
 class Layers:
@@ -56,6 +62,43 @@ class Layers:
                 return place, number
         return None
 
+    @property
+    def metric(self) -> Metric:
+        """How vectors are compared."""
+        return self.base.index.metric
+
+    def sample(self) -> list[str]:
+        """A few of the texts."""
+        return self.base.documents.sample()
+
+    def close(self) -> None:
+        """Nothing: mapped files go with the object."""
+
+    def search(
+        self,
+        vectors: FloatArray,
+        queries: Sequence[str],
+        *,
+        k: int,
+        hybrid: bool = False,
+        where: Filter | None = None,
+        texts: bool = True,
+        parameters: Parameters | None = None,
+    ) -> list[list[Hit]]:
+        """The best documents of each query; see `Searcher.search_many`.
+
+        Raises:
+            ArgumentError: where there is a filter, which these engines do not take.
+        """
+        if where is not None:
+            raise ArgumentError(f"engine {self.base.index.engine} cannot filter; build the index with engine qdrant")
+        depth = max(k, _FUSED) if hybrid else k
+        found = self.nearest(vectors, k=depth, parameters=parameters)
+        if hybrid:
+            terms = [self.by_keywords(query, k=depth) for query in queries]
+            found = [_fused(own, other, k) for own, other in zip(found, terms, strict=True)]
+        return [self.hits(scores, numbers, texts=texts) for scores, numbers in found]
+
     def nearest(self, vectors: FloatArray, *, k: int, parameters: Parameters | None = None) -> list[Found]:
         """The best documents of each query, shape (n, d); ``parameters`` are those of the build's engine."""
         first = self.base.nearest(vectors, k=k, parameters=parameters)
@@ -89,3 +132,13 @@ class Layers:
             hit = documents.hits([score], [number - self._starts[place]], texts=texts)[0]
             hits.append(replace(hit, rank=rank))
         return hits
+
+
+def _fused(dense: Found, terms: Found, k: int) -> Found:
+    fused = reciprocal_rank_fusion([_as_hits(dense[1]), _as_hits(terms[1])], k=k)
+    return [hit.score for hit in fused], [int(hit.id) for hit in fused]
+
+
+def _as_hits(numbers: Iterable[int]) -> list[Hit]:
+    """Document numbers as a ranking; fusion looks at nothing else."""
+    return [Hit(rank, str(number), 0.0) for rank, number in enumerate(numbers, start=1)]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from biencoder.data.passages import PassageOptions
 from biencoder.errors import CorruptError, StorageError
 from biencoder.index.engines import engine_class
 from biencoder.index.manifest import IndexManifest
@@ -17,6 +19,13 @@ from biencoder.search.layers import Layers
 from biencoder.search.vectors import OWNERS, open_owners
 from biencoder.storage.manifest import NAME
 
+if TYPE_CHECKING:
+    from biencoder.search.live import LiveDocuments
+
+LIVE = "qdrant"
+"""The engine whose indexes are live: documents lie in its store, and are added and deleted there."""
+LIVE_FOLDER = "live"
+"""Where an embedded store lies in an index folder."""
 ENGINE = "engine"
 """Where an engine's files lie in an index folder."""
 MODEL = "model"
@@ -33,13 +42,13 @@ class Opened:
     Attributes:
         folder: where it lies.
         manifest: of what was built.
-        layers: what was built, and its changes.
+        documents: what can be found: what was built, with its changes.
         state: what tells this moment from any other.
     """
 
     folder: Path
     manifest: IndexManifest
-    layers: Layers
+    documents: Layers | LiveDocuments
     state: tuple[object, ...]
 
     def is_current(self) -> bool:
@@ -58,15 +67,34 @@ def open_index(folder: Path) -> Opened:
         before = _state(folder)
         try:
             manifest = IndexManifest.read(folder)
-            changes = [Change(path) for path in change_folders(folder)]
-            layers = Layers(with_changes(open_base(folder, manifest), changes))
+            documents = _open_documents(folder, manifest)
         except (StorageError, OSError):
             if before == _state(folder):
                 raise
         else:
             if before == _state(folder):
-                return Opened(folder, manifest, layers, before)
+                return Opened(folder, manifest, documents, before)
+            documents.close()
     raise StorageError(f"{folder}: it is changed again and again while it is opened; open it when less is written")
+
+
+def _open_documents(folder: Path, manifest: IndexManifest) -> Layers | LiveDocuments:
+    if manifest.engine == LIVE:
+        from biencoder.search.live import open_live
+
+        return open_live(folder, manifest)
+    return open_layers(folder, manifest)
+
+
+def open_layers(folder: Path, manifest: IndexManifest) -> Layers:
+    """A batch index: what was built, and its changes."""
+    changes = [Change(path) for path in change_folders(folder)]
+    return Layers(with_changes(open_base(folder, manifest), changes))
+
+
+def passages_of(manifest: IndexManifest) -> PassageOptions | None:
+    """How the documents were split, if they were."""
+    return None if manifest.passages is None else PassageOptions(**manifest.passages)
 
 
 def _state(folder: Path) -> tuple[object, ...]:

@@ -6,31 +6,32 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from biencoder.errors import ArgumentError
-from biencoder.index.base import Parameters, VectorIndex
+from biencoder.index.base import Parameters
 from biencoder.index.exact import ExactIndex
+from biencoder.index.filters import Filter, parse_filter
 from biencoder.index.manifest import IndexManifest
 from biencoder.progress import Progress
 from biencoder.records import Hit
 from biencoder.search.canaries import Canaries
 from biencoder.search.documents import DocumentStore
-from biencoder.search.fusion import reciprocal_rank_fusion
 from biencoder.search.keywords import KeywordIndex
-from biencoder.search.layer import Found, Layer
+from biencoder.search.layer import Layer
 from biencoder.search.layers import Layers
 from biencoder.search.model import Model, comparable, metric_of
 from biencoder.search.opening import MODEL, Opened, open_index
 from biencoder.search.queries import check_queries
+from biencoder.search.updated import Updated
+from biencoder.search.updating import add_documents, add_live, delete_documents
 
 if TYPE_CHECKING:
     from biencoder.data.documents import Documents
+    from biencoder.search.live import LiveDocuments
 
-_FUSED = 100
-"""Candidates that each side gives to a hybrid search, or k where that is more."""
 _ENCODED = 4096
 """Documents encoded in one call for a search in memory."""
 
@@ -48,9 +49,9 @@ class Searcher:
         model: encodes the queries.
     """
 
-    def __init__(self, model: Model, layers: Layers, *, opened: Opened | None = None) -> None:
+    def __init__(self, model: Model, documents: Layers | LiveDocuments, *, opened: Opened | None = None) -> None:
         self.model = model
-        self._layers = layers
+        self._documents = documents
         self._opened = opened
 
     @property
@@ -64,14 +65,9 @@ class Searcher:
         return None if self._opened is None else self._opened.manifest
 
     @property
-    def documents(self) -> Layers:
-        """What can be found: the documents that are there now, in order."""
-        return self._layers
-
-    @property
-    def index(self) -> VectorIndex:
-        """The engine of what was built."""
-        return self._layers.base.index
+    def documents(self) -> Layers | LiveDocuments:
+        """What can be found: the documents that are there now; they can be counted and iterated over."""
+        return self._documents
 
     @classmethod
     def open(
@@ -107,7 +103,7 @@ class Searcher:
 
             model = BiEncoder.load(opened.folder / MODEL, precision=precision, runtime=runtime, threads=threads)
         _check_model(model, opened, say)
-        return cls(model, opened.layers, opened=opened)
+        return cls(model, opened.documents, opened=opened)
 
     def refresh(self) -> bool:
         """Take in what changed in the folder since it was opened: documents added or deleted, or a new index in its place.
@@ -124,7 +120,7 @@ class Searcher:
             return False
         opened = open_index(self._opened.folder)
         _check_model(self.model, opened, None)
-        self._layers, self._opened = opened.layers, opened
+        self._documents, self._opened = opened.documents, opened
         return True
 
     @classmethod
@@ -159,7 +155,7 @@ class Searcher:
         return cls(model, Layers([Layer(index, store, keywords=terms)]))
 
     def __len__(self) -> int:
-        return len(self._layers)
+        return len(self._documents)
 
     def search(
         self,
@@ -167,11 +163,12 @@ class Searcher:
         *,
         k: int = 10,
         hybrid: bool = False,
+        where: str | Filter | None = None,
         texts: bool = True,
         parameters: Parameters | None = None,
     ) -> list[Hit]:
         """The best documents for one query; see `search_many`."""
-        return self.search_many([query], k=k, hybrid=hybrid, texts=texts, parameters=parameters)[0]
+        return self.search_many([query], k=k, hybrid=hybrid, where=where, texts=texts, parameters=parameters)[0]
 
     def search_many(
         self,
@@ -179,6 +176,7 @@ class Searcher:
         *,
         k: int = 10,
         hybrid: bool = False,
+        where: str | Filter | None = None,
         texts: bool = True,
         parameters: Parameters | None = None,
     ) -> list[list[Hit]]:
@@ -188,6 +186,8 @@ class Searcher:
             queries: encoded together by one call.
             k: how many hits a query; more than there are documents gives all of them.
             hybrid: fuse with BM25 by reciprocal rank; the scores are then those of the fusion.
+            where: what the documents' metadata must match, such as ``year >= 2020 and lang in (en, de)``; live indexes alone
+                take it.
             texts: whether hits carry title, text and metadata, or their ids alone.
             parameters: search parameters of the engine, for this call.
 
@@ -195,37 +195,64 @@ class Searcher:
             ArgumentError: where k is below 1, a query is empty, a parameter is unknown, or the index has no keywords.
         """
         check_queries(queries, k=k)
-        layers = self._layers  # one state of the index for the whole search, whoever refreshes it meanwhile
-        if hybrid and not layers.has_keywords:
+        documents = self._documents  # one state of the index for the whole search, whoever refreshes it meanwhile
+        if hybrid and not documents.has_keywords:
             raise ArgumentError("hybrid search needs keywords, and this index has none; build it with keywords")
         if not queries:
             return []
-        depth = max(k, _FUSED) if hybrid else k
-        vectors = comparable(self.model.encode_queries(list(queries)), model=self.model, metric=layers.base.index.metric)
-        found = layers.nearest(vectors, k=depth, parameters=parameters)
-        if hybrid:
-            terms = [layers.by_keywords(query, k=depth) for query in queries]
-            found = [_fused(own, other, k) for own, other in zip(found, terms, strict=True)]
-        return [layers.hits(scores, numbers, texts=texts) for scores, numbers in found]
+        found = parse_filter(where) if isinstance(where, str) else where
+        vectors = comparable(self.model.encode_queries(list(queries)), model=self.model, metric=documents.metric)
+        return documents.search(vectors, queries, k=k, hybrid=hybrid, where=found, texts=texts, parameters=parameters)
+
+    def add(self, documents: Documents, *, progress: Progress | None = None) -> Updated:
+        """Add documents to the index, encoded by this searcher's model; see `biencoder.search.add_documents`.
+
+        Raises:
+            ArgumentError: for a search in memory, which has no folder.
+        """
+        folder = self._changeable()
+        if not isinstance(self._documents, Layers):
+            return add_live(self._documents, documents, folder=folder, model=self.model, progress=progress or Progress())
+        done = add_documents(folder, documents, model=self.model, progress=progress)
+        self.refresh()
+        return done
+
+    def delete(self, ids: Iterable[str]) -> Updated:
+        """Take documents out of the index; see `biencoder.search.delete_documents`.
+
+        Raises:
+            ArgumentError: for a search in memory, which has no folder.
+        """
+        folder = self._changeable()
+        if not isinstance(self._documents, Layers):
+            return self._documents.delete(ids)
+        done = delete_documents(folder, ids)
+        self.refresh()
+        return done
+
+    def _changeable(self) -> Path:
+        if self._opened is None:
+            raise ArgumentError("a search in memory has no folder to change; build an index")
+        return self._opened.folder
+
+    def close(self) -> None:
+        """Let go of a live index, which the embedded engine gives to one process at a time; others need no closing."""
+        self._documents.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def _check_model(model: Model, opened: Opened, say: Callable[[str], None] | None) -> None:
     """Make sure that a model may search an index, and that its queries are encoded here as they were there."""
     model.identity.check_documents(opened.manifest.identity, what=str(opened.folder))
-    model.prepare(opened.layers.base.documents.sample(), say=say)
+    model.prepare(opened.documents.sample(), say=say)
     if model.identity.query == opened.manifest.identity.query:
         Canaries.read(opened.folder).check_queries(model, what=str(opened.folder))
 
 
-def _fused(dense: Found, terms: Found, k: int) -> Found:
-    fused = reciprocal_rank_fusion([_as_hits(dense[1]), _as_hits(terms[1])], k=k)
-    return [hit.score for hit in fused], [int(hit.id) for hit in fused]
-
-
 def _tell(progress: Progress, before: int, total: int, done: int) -> None:
     progress("encoding", before + done, total)
-
-
-def _as_hits(numbers: Iterable[int]) -> list[Hit]:
-    """Document numbers as a ranking; fusion looks at nothing else."""
-    return [Hit(rank, str(number), 0.0) for rank, number in enumerate(numbers, start=1)]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from biencoder.data.passages import PassageOptions
 from biencoder.errors import ArgumentError
 from biencoder.index.engines import choose_engine, engine_class
 from biencoder.index.manifest import IndexManifest
@@ -34,35 +34,19 @@ from biencoder.search.encoding import encode
 from biencoder.search.keywords import FOLDER as KEYWORDS
 from biencoder.search.layers import Layers
 from biencoder.search.model import Model
-from biencoder.search.opening import MODEL, open_base
+from biencoder.search.opening import LIVE, MODEL, open_base, passages_of
 from biencoder.search.sources import Source, write_sources
+from biencoder.search.updated import Updated
 from biencoder.storage.folder import explain_os_errors, flush_directory, flush_tree, locked, remove_folder
 from biencoder.storage.vectors import open_vectors
 
 if TYPE_CHECKING:
     from biencoder.data.documents import Documents
+    from biencoder.records import Document
+    from biencoder.search.live import LiveDocuments
 
 _GROWTH = 2
 """A change takes those before it into its own while they are at most so many times as large as what it holds by then."""
-
-
-@dataclass(frozen=True, slots=True)
-class Updated:
-    """What an update did.
-
-    Attributes:
-        added: documents whose ids were not there.
-        replaced: documents whose ids were there.
-        deleted: documents that are gone.
-        unknown: ids to be deleted that were not there.
-        documents: in the index now.
-    """
-
-    added: int = 0
-    replaced: int = 0
-    deleted: int = 0
-    unknown: tuple[str, ...] = ()
-    documents: int = 0
 
 
 def add_documents(
@@ -90,17 +74,19 @@ def add_documents(
     target = Path(path).absolute()
     told = progress or Progress()
     with explain_os_errors(target), locked(target):
-        update = _Update(target, told)
+        manifest = IndexManifest.read(target)
         own = model or _own_model(target)
-        own.identity.check_documents(update.manifest.identity, what=str(target))
-        own.prepare(update.layers.base.documents.sample(), say=told.say)
-        Canaries.read(target).check_documents(own, what=str(target))
+        own.identity.check_documents(manifest.identity, what=str(target))
+        if manifest.engine == LIVE:
+            with closing(_open_live(target, manifest)) as live:
+                return add_live(live, documents, folder=target, model=own, progress=told)
+        update = _Update(target, manifest, told)
+        check_encoding(own, update.layers, folder=target, progress=told)
         work = target.with_name(f".{target.name}.added")
         work.mkdir(exist_ok=True)
         count, _ = write_documents(work, documents)
         store = DocumentStore(work)
-        passages = None if update.manifest.passages is None else PassageOptions(**update.manifest.passages)
-        encode(own, store, out=work / "vectors", passages=passages, progress=told)
+        encode(own, store, out=work / "vectors", passages=passages_of(manifest), progress=told)
         replaced = update.write([store.id(number) for number in range(count)], Source.encoded(store, work / "vectors"))
         remove_folder(work)
         return Updated(added=count - replaced, replaced=replaced, documents=update.documents + count - replaced)
@@ -119,11 +105,37 @@ def delete_documents(path: str | os.PathLike[str], ids: Iterable[str], *, progre
         raise ArgumentError("one string was given in place of ids; put it in a list")
     target = Path(path).absolute()
     with explain_os_errors(target), locked(target):
-        update = _Update(target, progress or Progress())
+        manifest = IndexManifest.read(target)
+        if manifest.engine == LIVE:
+            with closing(_open_live(target, manifest)) as live:
+                return live.delete(ids)
+        update = _Update(target, manifest, progress or Progress())
         wanted = list(dict.fromkeys(ids))
         unknown = tuple(identifier for identifier in wanted if update.layers.find(identifier) is None)
         deleted = update.write(wanted, None) if len(unknown) < len(wanted) else 0
         return Updated(deleted=deleted, unknown=unknown, documents=update.documents - deleted)
+
+
+def add_live(live: LiveDocuments, documents: Iterable[Document], *, folder: Path, model: Model, progress: Progress) -> Updated:
+    """Add documents to an open live index; see `add_documents`."""
+    check_encoding(model, live, folder=folder, progress=progress)
+    return live.add(model, documents, progress=progress)
+
+
+def check_encoding(model: Model, there: Layers | LiveDocuments, *, folder: Path, progress: Progress) -> None:
+    """Make the model ready, and make sure that it encodes documents as it did when the index was built.
+
+    Raises:
+        ModelError: where it does not.
+    """
+    model.prepare(there.sample(), say=progress.say)
+    Canaries.read(folder).check_documents(model, what=str(folder))
+
+
+def _open_live(folder: Path, manifest: IndexManifest) -> LiveDocuments:
+    from biencoder.search.live import open_live
+
+    return open_live(folder, manifest)
 
 
 def _own_model(folder: Path) -> Model:
@@ -135,12 +147,12 @@ def _own_model(folder: Path) -> Model:
 class _Update:
     """One change being written, under the index's lock."""
 
-    def __init__(self, folder: Path, progress: Progress) -> None:
+    def __init__(self, folder: Path, manifest: IndexManifest, progress: Progress) -> None:
         self.folder = folder
         self.progress = progress
-        self.manifest = IndexManifest.read(folder)
+        self.manifest = manifest
         self.changes = [Change(path) for path in change_folders(folder)]
-        self.layers = Layers(with_changes(open_base(folder, self.manifest), self.changes))
+        self.layers = Layers(with_changes(open_base(folder, manifest), self.changes))
         self.documents = len(self.layers)
 
     def write(self, ids: Sequence[str], source: Source | None) -> int:
