@@ -8,7 +8,7 @@ from typing import Any
 
 from biencoder.cli.opening import MEASURES, read_measures
 from biencoder.errors import StorageError
-from biencoder.storage.folder import folder_bytes
+from biencoder.storage.folder import disk_bytes, folder_bytes
 from biencoder.storage.manifest import NAME, peek_manifest
 from biencoder.storage.manifest import verify as verify_bytes
 
@@ -74,9 +74,21 @@ def _index(folder: Path, *, verify: bool) -> tuple[Facts, int]:
         "gone": sum(change.manifest.gone for change in changes),
         "bytes": sum(folder_bytes(place) for place in folders),
     }
+    facts |= _live(folder)
     canaries = Canaries.read(folder)
     facts["canaries"] = {"queries": len(canaries.queries), "documents": len(canaries.documents)}
     return facts, files
+
+
+def _live(folder: Path) -> Facts:
+    """What is known of an embedded store without opening it, which one process alone may do."""
+    from biencoder.index.qdrant_embedded import stored_fields
+    from biencoder.search.opening import LIVE_FOLDER
+
+    place = folder / LIVE_FOLDER
+    if not place.is_dir():
+        return {}
+    return {"live": {"fields": stored_fields(place), "bytes": disk_bytes(place)}}
 
 
 def _whole(files: int) -> Facts:

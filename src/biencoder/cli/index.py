@@ -30,6 +30,7 @@ from biencoder.cli.terminal import TerminalProgress, print_facts, print_json, pr
 if TYPE_CHECKING:
     from biencoder.index.manifest import IndexManifest
     from biencoder.index.tuning import Goal
+    from biencoder.search import QdrantServer
 
 EXAMPLE = "biencoder index runs/scifact data/scifact --out scifact.index"
 
@@ -70,6 +71,11 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the engine; may be repeated.")
     ] = None,
+    qdrant: Annotated[
+        str | None, typer.Option(metavar="URL", help="With --engine qdrant: a server; its key is read from QDRANT_API_KEY.")
+    ] = None,
+    shards: Annotated[int | None, typer.Option(min=1, metavar="N", help="With --qdrant: parts of the collection.")] = None,
+    replicas: Annotated[int | None, typer.Option(min=1, metavar="N", help="With --qdrant: copies of each part.")] = None,
     precision: Precision = PrecisionName.FAST,
     runtime: Runtime = RuntimeName.AUTO,
     threads: Threads = None,
@@ -79,6 +85,7 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
     """Build an index folder: vectors, documents, keywords and the model itself, so that search needs nothing else."""
     options = passage_options(passages, overlap)
     goal = _goal(recall, memory, latency, queries)
+    server = _server(qdrant, shards, replicas)
     with TerminalProgress(quiet=quiet) as progress:
         from biencoder.data.readers import read_documents
         from biencoder.index.engines import EngineOptions
@@ -99,8 +106,10 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
             keywords=keywords,
             recall=goal,
             queries=asked,
+            server=server,
             progress=progress,
         )
+    searcher.close()
     assert searcher.manifest is not None  # noqa: S101 - it was read from a folder
     _print(searcher.manifest, out, as_json=json)
 
@@ -119,6 +128,17 @@ def _goal(recall: float | None, memory: str | None, latency: str | None, queries
         memory=None if memory is None else size_in_bytes(memory),
         latency_ms=None if latency is None else milliseconds(latency),
     )
+
+
+def _server(url: str | None, shards: int | None, replicas: int | None) -> QdrantServer | None:
+    """Where a live index lies, if it is not embedded."""
+    if url is None:
+        if shards is not None or replicas is not None:
+            raise typer.BadParameter(f"--{'replicas' if shards is None else 'shards'} belongs to --qdrant, which is not given")
+        return None
+    from biencoder.search import QdrantServer
+
+    return QdrantServer(url, shard_number=shards, replication_factor=replicas or 1)
 
 
 def _queries(file: Path | None, corpus: str, progress: TerminalProgress) -> list[str] | None:
@@ -160,10 +180,18 @@ def _print(manifest: IndexManifest, out: Path, *, as_json: bool) -> None:
             ("vectors", f"{manifest.dimension} dimensions, {manifest.bytes_per_vector:,.0f} bytes each"),
             *_measured(manifest),
             ("keywords", "BM25, for search --hybrid" if manifest.keywords else "none"),
+            *_place(manifest),
             ("folder", str(out)),
         ]
     )
     print_next([["search", out], ["inspect", out]])
+
+
+def _place(manifest: IndexManifest) -> list[tuple[str, str]]:
+    """Where a live index lies, if it is not embedded."""
+    return (
+        [] if manifest.server is None else [("server", f"{manifest.server['url']}, collection {manifest.server['collection']}")]
+    )
 
 
 def _measured(manifest: IndexManifest) -> list[tuple[str, str]]:

@@ -30,6 +30,7 @@ from biencoder.errors import DataError
 from biencoder.records import Hit
 
 if TYPE_CHECKING:
+    from biencoder.index.filters import Filter
     from biencoder.search import Reranker, Searcher
 
 EXAMPLE = 'biencoder search scifact.index "does aspirin lower cancer risk?" -k 5'
@@ -41,6 +42,10 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
     *,
     k: Annotated[int, typer.Option("-k", help="How many hits.")] = 10,
     hybrid: Annotated[bool, typer.Option("--hybrid", help="Fuse with BM25 by reciprocal rank.")] = False,
+    where: Annotated[
+        str | None,
+        typer.Option("--filter", metavar="TEXT", help="On metadata, in a live index: year >= 2020 and lang in (en, de)."),
+    ] = None,
     rerank: Rerank = None,
     depth: Depth = 100,
     precision: Precision = PrecisionName.FAST,
@@ -54,22 +59,25 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
     of its lines is a query, and --json prints one list a line.
     """
     with TerminalProgress() as progress:
+        from biencoder.index.filters import parse_filter
         from biencoder.search.queries import check_queries
 
         check_queries([] if query is None else [query], k=k)
+        chosen = None if where is None else parse_filter(where)
         running = running_options(precision, runtime, threads)
         searcher = open_index(index, running=running, progress=progress)
         reranker = None
         if rerank is not None:
             reranker = open_reranker(rerank, searcher, depth=depth, running=running, progress=progress)
-    asked = _Asked(reranker or searcher, len(searcher), k, hybrid, json)
-    if query is not None:
-        asked.answer(query)
-    elif sys.stdin.isatty():
-        _converse(asked)
-    else:
-        for line in _piped():
-            asked.answer(line, one_of_many=True)
+    with searcher:
+        asked = _Asked(reranker or searcher, len(searcher), k, hybrid, chosen, json)
+        if query is not None:
+            asked.answer(query)
+        elif sys.stdin.isatty():
+            _converse(asked)
+        else:
+            for line in _piped():
+                asked.answer(line, one_of_many=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +88,12 @@ class _Asked:
     documents: int
     k: int
     hybrid: bool
+    where: Filter | None
     json: bool
 
     def answer(self, query: str, *, one_of_many: bool = False) -> None:
         """Search and print; of many answers, each is told apart by its query, or its line of JSON."""
-        hits = self.searcher.search(query, k=self.k, hybrid=self.hybrid)
+        hits = self.searcher.search(query, k=self.k, hybrid=self.hybrid, where=self.where)
         if self.json:
             print_json([_as_json(hit) for hit in hits], indent=None if one_of_many else 2)
             return

@@ -323,6 +323,16 @@ def _vectors(dimension: int) -> Any:
     return edge.EdgeVectorParams(size=dimension, distance=edge.Distance.Dot)
 
 
+def stored_fields(folder: Path) -> dict[str, str]:
+    """The fields that a store's filters can look at, read without opening it.
+
+    Raises:
+        StorageError: where the folder is no store.
+        CorruptError: where it is damaged.
+    """
+    return {name: str(kind) for name, kind in _read_facts(folder)["fields"].items()}
+
+
 def _read_facts(folder: Path) -> dict[str, Any]:
     path = folder / _FACTS
     try:

@@ -44,6 +44,7 @@ from biencoder.search.searcher import Searcher
 from biencoder.search.vectors import OWNERS, VectorsFolder
 from biencoder.storage.folder import (
     check_replaceable,
+    disk_bytes,
     explain_os_errors,
     flush_tree,
     folder_bytes,
@@ -247,7 +248,7 @@ class _Builder:
             live.fill(self.store, matrix, self.vectors.owners(), progress=self.progress)
         for name in DOCUMENT_FILES:
             (self.new / name).unlink()
-        size = folder_bytes(place) if there is None else 0
+        size = disk_bytes(place) if there is None else 0
         if there is not None:
             facts["server"] = {"url": there[0].url, "collection": there[1]}
         self._write_manifest(choice, len(matrix), size, resolved, {**facts, "asked": wanted.name})

@@ -194,6 +194,11 @@ def folder_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+def disk_bytes(folder: Path) -> int:
+    """What all files below a folder take on the disk, where the holes of sparse files take nothing."""
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Replace one file atomically and durably: the old bytes or the new ones, never a part."""
     temporary = path.with_name(f".{path.name}.new")
