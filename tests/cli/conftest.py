@@ -40,7 +40,7 @@ def run_folder(tiny_model_folder: Path, collection_folder: Path, tmp_path_factor
     """A finished run on the tiny collection; no test may change it."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     settings = ("--set", "training.epochs=3", "--set", "training.batch_size=8", "--set", "training.learning_rate=1e-3")
-    chosen = (*settings, "--stages", "in-batch,bm25", "--teacher", "none")
+    chosen = (*settings, "--stages", "in-batch,bm25", "--teacher", "none", "--set", "again=none")
     done = cli("fit", collection_folder, "--model", tiny_model_folder, "--out", folder, *chosen, "--precision", "exact")
     assert done.status == 0, done.err
     return folder

@@ -10,7 +10,7 @@ from tests.cli.running import cli, failure
 
 def test_a_finished_run_is_told_again(run_folder: Path, tiny_model_folder: Path, collection_folder: Path) -> None:
     settings = ("--set", "training.epochs=3", "--set", "training.batch_size=8", "--set", "training.learning_rate=1e-3")
-    chosen = (*settings, "--stages", "in-batch,bm25", "--teacher", "none")
+    chosen = (*settings, "--stages", "in-batch,bm25", "--teacher", "none", "--set", "again=none")
     again = ("fit", collection_folder, "--model", tiny_model_folder, "--out", run_folder, *chosen, "--precision", "exact")
     done = cli(*again, "--json")
     assert (done.status, done.err) == (0, f"{run_folder} is finished: its model is taken as it is\n")
@@ -33,7 +33,7 @@ def test_a_finished_run_is_told_again(run_folder: Path, tiny_model_folder: Path,
 def test_it_says_what_to_type_next(run_folder: Path, tiny_model_folder: Path, collection_folder: Path) -> None:
     config = run_folder.with_name("config.toml")
     config.write_text("[training]\nepochs = 3\nbatch_size = 8\nlearning_rate = 1e-3\nprecision = 'exact'\n")
-    more = ("--stages", "in-batch,bm25", "--teacher", "none")
+    more = ("--stages", "in-batch,bm25", "--teacher", "none", "--set", "again=none")
     done = cli("fit", collection_folder, "--model", tiny_model_folder, "--out", run_folder, "--config", config, *more)
     evaluate, index = done.out.partition("next:\n")[2].splitlines()
     assert shlex.split(evaluate) == [
@@ -62,7 +62,7 @@ def test_bad_input_is_one_line(tiny_model_folder: Path, collection_folder: Path,
         "the collection has no split 'trian' to train on; did you mean 'train'?"
     )
     assert failure(*start, new, "--config", tmp_path / "no.toml").startswith(f"{tmp_path / 'no.toml'} cannot be read as TOML")
-    other = failure(*start, run_folder, "--set", "training.epochs=2")
+    other = failure(*start, run_folder, "--set", "training.epochs=2", "--set", "again=none")
     assert other.startswith(f"{run_folder} holds another run (options: stages: ")
     assert failure(*start, new, "--stages", "in-batch,bm52") == (
         "--stages: there is no stage 'bm52' in the curriculum; did you mean 'bm25'? there are: in-batch, bm25, mined, distilled"

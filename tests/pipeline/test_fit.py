@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 import random
 import re
@@ -23,7 +24,7 @@ from tests.training.tasks import Interrupting, mrr, weights
 
 def options(training: dict[str, Any] | None = None, **changes: Any) -> FitOptions:
     chosen = {"batch_size": 16, "learning_rate": 1e-3, "precision": "exact", "epochs": 4, "checkpoint_seconds": 0}
-    plain = {"stages": [{"name": "in-batch"}], "budget": None, "teacher": "none", "interpolate": []}
+    plain = {"stages": [{"name": "in-batch"}], "budget": None, "teacher": "none", "interpolate": [], "again": None}
     return FitOptions.model_validate({"training": chosen | (training or {})} | plain | changes)
 
 
@@ -392,6 +393,31 @@ def test_a_second_round_is_left_out_where_the_first_did_not_help(
     fit(tiny_model, tiny_collection, out=tmp_path / "run", options=options(stages=stages), progress=notes)
     assert [unit["name"] for unit in measures(tmp_path / "run")["units"]] == ["mined-1"]
     assert "mined-2 is left out: the round before it did not help" in notes.said
+
+
+def test_what_was_rolled_back_is_tried_once_more_with_smaller_steps(
+    tiny_model: BiEncoder, tiny_collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = []
+
+    def noted(model: BiEncoder, examples: list[Example], training: TrainingOptions, **more: Any) -> TrainingResult:
+        rates.append((training.learning_rate, training.seed))
+        return train(model, examples, training.model_copy(update={"learning_rate": 0.5}), **more)  # too much, whatever was said
+
+    monkeypatch.setattr("biencoder.pipeline.units.train", noted)
+    stages = [{"name": "easy", "training": {"learning_rate": 0.2}}, {"name": "bm25", "negatives": "bm25", "rate": 0.5}]
+    chosen = options({"epochs": 1, "learning_rate": 0.4}, stages=stages, again=0.25)
+    model = fit(tiny_model, tiny_collection, out=tmp_path / "run", options=chosen)
+    assert rates == [(0.2, 0), (0.2, 1), (0.05, 2), (0.05, 3)]
+    found = measures(tmp_path / "run")
+    assert [unit["name"] for unit in found["units"]] == ["easy", "bm25", "bm25-again", "easy-again"]
+    assert not any(unit["kept"] for unit in found["units"])
+    assert found["after"] == found["before"]
+    rates.clear()
+    whole = importlib.import_module("biencoder.pipeline.fit")  # the package has a function of this name
+    monkeypatch.setattr(whole._Fit, "minutes_left", lambda *_: 0.0)
+    fit(model, tiny_collection, out=tmp_path / "short", options=chosen)
+    assert rates == [(0.2, 0), (0.2, 1)]
 
 
 def test_interpolated_weights_are_between(tiny_model_folder: Path, tiny_collection: Collection, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -173,7 +173,28 @@ class _Fit:
             done.append(run_unit(bench, unit, number=number, model=self.model, epochs=round(epochs, 4)))
             if not done[-1].kept:
                 given_up.add(unit.stage)
-        return done
+        return done + self.second_tries(bench, plan, done)
+
+    def second_tries(self, bench: Bench, plan: Plan, done: list[UnitResult]) -> list[UnitResult]:
+        """What was rolled back, the hardest first, once more with smaller steps, as far as there is time."""
+        planned = {unit.name: unit for unit in plan.units}
+        found: list[UnitResult] = []
+        for result in reversed([result for result in done if result.steps and not result.kept]):
+            unit = planned[result.name]
+            needed = max(unit.minutes, result.seconds / 60)
+            if self.options.again is None or self.minutes_left(plan, [*done, *found]) < needed:
+                continue
+            again = replace(unit, name=f"{unit.name}-again", rate=self.options.again)
+            number = len(plan.units) + len(found) + 1
+            found.append(run_unit(bench, again, number=number, model=self.model, epochs=unit.epochs))
+        return found
+
+    def minutes_left(self, plan: Plan, done: list[UnitResult]) -> float:
+        """Of the budget, behind these units, what stands at the end taken off."""
+        if self.options.budget is None:
+            return float("inf")
+        spent = (sum(result.seconds for result in done) + self.teaching.seconds) / 60
+        return self.options.budget - plan.other_minutes - spent
 
     def pace(self, plan: Plan, number: int, done: list[UnitResult]) -> float:
         """Share of the planned epochs that time still allows, where the units before took longer than planned."""

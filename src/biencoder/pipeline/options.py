@@ -124,6 +124,9 @@ class FitOptions(BaseModel):
     """Train every stage at 64, 128, 256, … dimensions as well, so that vectors can be cut to them (Kusupati et al., 2022)."""
     interpolate: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.7,)
     """Shares of the trained weights beside those of the start that are tried at the end (Wortsman et al., WiSE-FT, 2022)."""
+    again: Annotated[float, Field(gt=0, lt=1)] | None = 0.5
+    """What was rolled back is tried once more at the end, the hardest first, with this share of its learning rate, as far as
+    the budget has time left; None leaves it at one try."""
     teacher: str = "auto"
     """A cross-encoder that denoises and teaches: a folder, package or hub name; ``auto`` trains one, ``none`` does without."""
     reranker: RerankerOptions = RerankerOptions()

@@ -66,6 +66,7 @@ class Unit:
         pairs: of the training examples.
         epochs: over them.
         minutes: expected, negatives and dev evaluation included.
+        rate: share of the stage's learning rate.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Unit:
     pairs: int
     epochs: float
     minutes: float
+    rate: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

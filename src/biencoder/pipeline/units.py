@@ -138,7 +138,7 @@ def _do(bench: Bench, unit: Unit, number: int, folder: Path, model: BiEncoder, e
     before = bench.gate.evaluate(model)
     teacher = bench.teacher(model) if stage.negatives == "mined" else None
     examples = [] if stage.teacher and teacher is None else _examples(bench, stage, folder, model, teacher)
-    training = _training(bench, stage, epochs, number)
+    training = _training(bench, stage, unit, epochs, number)
     done = UnitResult(
         name=unit.name, negatives=stage.negatives, loss=training.loss, pairs=len(examples), before=before.measures[measure]
     )
@@ -217,10 +217,10 @@ def _judged(
     )
 
 
-def _training(bench: Bench, stage: StageOptions, epochs: float, number: int) -> TrainingOptions:
-    """The stage's options with the planned epochs, a seed of its own, and Matryoshka dimensions where none are named."""
+def _training(bench: Bench, stage: StageOptions, unit: Unit, epochs: float, number: int) -> TrainingOptions:
+    """The stage's options with what the unit says, a seed of its own, and Matryoshka dimensions where none are named."""
     training = stage.training_options(bench.options.training)
-    changes: dict[str, Any] = {"epochs": epochs}
+    changes: dict[str, Any] = {"epochs": epochs, "learning_rate": training.learning_rate * unit.rate}
     if not stage.names("seed"):  # or units of half an epoch would all see the same half
         changes["seed"] = training.seed + number - 1
     if bench.options.matryoshka and not training.matryoshka:
