@@ -142,6 +142,7 @@ class FaissIndex(VectorIndex):
         rescorer = _rescorer(str(parameters["rescore"]), sample)
         if rescorer is not None:
             whole = faiss.IndexRefine(whole, rescorer)
+        del sample  # of millions of rows it is gigabytes
         layers = Layers(whole, core, transform, rescorer)
         cls._reserve(layers, len(vectors), parameters)
         for rows in blocks(vectors, size=_BLOCK):

@@ -49,5 +49,7 @@ def spread_sample(vectors: FloatArray, count: int) -> FloatArray:
     picked = np.linspace(0, len(vectors) - 1, count).astype(np.int64)
     parts: Iterator[FloatArray] = blocks(vectors, size=_BLOCK)
     bounds = np.searchsorted(picked, np.arange(0, len(vectors) + _BLOCK, _BLOCK))
-    chosen = [rows[picked[bounds[at] : bounds[at + 1]] - at * _BLOCK] for at, rows in enumerate(parts)]
-    return np.concatenate(chosen)
+    sample = np.empty((count, vectors.shape[1]), np.float32)  # filled in place: parts put together would be there twice
+    for at, rows in enumerate(parts):
+        sample[bounds[at] : bounds[at + 1]] = rows[picked[bounds[at] : bounds[at + 1]] - at * _BLOCK]
+    return sample
