@@ -212,3 +212,11 @@ def test_a_batch_searcher_adds_and_deletes(tmp_path: Path) -> None:
     assert searcher.search("zebra", k=1)[0].id == "new"
     assert searcher.delete(["new"]) == Updated(deleted=1, documents=20)
     assert "new" not in {hit.id for hit in searcher.search("zebra", k=100)}
+
+
+def test_all_gone(build: Build) -> None:
+    searcher = build(corpus(5))
+    assert searcher.delete([f"d{row}" for row in range(5)]).documents == 0
+    assert searcher.search("aspirin") == []
+    assert searcher.add([Document("new", "aspirin")]) == Updated(added=1, documents=1)
+    assert [hit.id for hit in searcher.search("aspirin")] == ["new"]

@@ -102,8 +102,8 @@ class LiveDocuments:
             yield document_of(point.payload)
 
     def sample(self) -> list[str]:
-        """A few of the texts."""
-        return [document.content for document in islice(self, 32)]
+        """A few of the texts; at least one, though there may be no document."""
+        return [document.content for document in islice(self, 32)] or ["empty"]
 
     def search(
         self,
