@@ -274,14 +274,16 @@ def draw(sizes: list[dict[str, Any]], path: Path) -> None:
         at_made, of_made = [one["rows"] for one in unreal], [one["times"][key] for one in unreal]
         axes.scatter(at_made, of_made, facecolors="white", edgecolors=colour, zorder=3)
         for at, value in zip(rows, values, strict=True):
-            place = (0, 8 if above else -16)
-            axes.annotate(f"{value:,.3g} ms", (at, value), place, textcoords="offset points", ha="center", color=colour)
+            place, side = ((-6, 7), "right") if above else ((0, -16), "center")
+            told = f"{value:.2f} ms" if value < 10 else f"{value:,.0f} ms"
+            axes.annotate(told, (at, value), place, textcoords="offset points", ha=side, color=colour)
     axes.set(xscale="log", yscale="log", xlabel="vectors", ylabel="milliseconds a query (p50, one thread)")
-    axes.set_title("Time of a query as the index grows", fontsize=10)
+    hollow = "" if all(one["real"] for one in sizes) else "; hollow: vectors made of real ones and noise"
+    axes.set_title(f"Time of a query as the index grows{hollow}", fontsize=10)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes.minorticks_off()
-    axes.margins(0.12)
+    axes.margins(0.15)
     axes.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     figure.savefig(path, metadata={"Date": None})

@@ -355,3 +355,22 @@ def test_faiss_keeps_to_these_cores() -> None:
 def test_an_index_needs_no_torch() -> None:
     code = "import sys, biencoder.index, biencoder.index.faiss_index; sys.exit('torch' in sys.modules)"
     assert run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_reduction_is_rotated_for_codes_that_want_like_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = np.random.default_rng(0)
+    spread = (np.arange(1, 129) ** -0.7).astype(np.float32)  # as principal components are
+    vectors = normalise(chance.standard_normal((3000, 128)).astype(np.float32) * spread)
+    queries = normalise(chance.standard_normal((100, 128)).astype(np.float32) * spread)
+    truth = top_k(dot(queries, vectors), k=10)[1]
+
+    def ceiling() -> float:
+        chosen = {"bits": 3, "dimension": 120, "nprobe": 1000}
+        found = engine_class("ivfrabitq").build(vectors, metric="cosine", parameters=chosen).search(queries, k=10)[1]
+        return float(
+            np.mean([len(set(own) & set(wanted)) / 10 for own, wanted in zip(found.tolist(), truth.tolist(), strict=True)])
+        )
+
+    rotated = ceiling()
+    monkeypatch.setattr(engine_class("ivfrabitq"), "mixes", False)
+    assert rotated > ceiling() + 0.05

@@ -21,6 +21,9 @@ _EFFORTS = _ladder(10, 2048)
 _PROBES = _ladder(1, 1024)
 _CANDIDATES = (20, 40, 80, 160, 320, 640)
 
+_LEAN_FROM = 96
+"""Dimensions below which leaving out a twelfth saves nothing worth a design."""
+
 
 @dataclass(frozen=True, slots=True)
 class Design:
@@ -85,6 +88,8 @@ def _all(dimension: int) -> Iterator[Design]:
         yield Design("ivfrabitq", {"bits": 1, "rescore": kind})
     for bits in (3, 4, 5):
         yield Design("ivfrabitq", {"bits": bits})
+    if (somewhat := dimension * 11 // 12 // 16 * 16) >= _LEAN_FROM:  # 352 of 384: 255 bytes a vector, and no worse
+        yield Design("ivfrabitq", {"bits": 5, "dimension": somewhat})
 
 
 def shorter(dimension: int) -> list[int]:

@@ -19,7 +19,7 @@ import numpy as np
 from biencoder.cores import available_cores
 from biencoder.errors import ArgumentError, CorruptError
 from biencoder.index.base import Capabilities, Metric, Parameters, RowProgress, Value, VectorIndex
-from biencoder.index.reduction import Reduction, projection, spread_sample
+from biencoder.index.reduction import Reduction, projection, rotation, spread_sample
 from biencoder.scoring import FloatArray, RowArray
 from biencoder.storage.vectors import blocks
 
@@ -82,6 +82,8 @@ class FaissIndex(VectorIndex):
         "rescore": ("none", "int8", "float16", "float32"),
     }
     may_be_zero = frozenset({"dimension"})
+    mixes: ClassVar[bool] = False
+    """Whether the core's codes want dimensions of like spread, which a reduction's are not: they are then rotated at random."""
 
     def __init__(self, layers: Layers, *, metric: Metric, parameters: Parameters) -> None:
         super().__init__(metric=metric, dimension=int(layers.whole.d), parameters=parameters)
@@ -136,6 +138,7 @@ class FaissIndex(VectorIndex):
         transform = None
         if dimension < width:
             matrix = projection(sample, dimension=dimension, reduction=cast(Reduction, parameters["reduction"]))
+            matrix = rotation(dimension) @ matrix if cls.mixes else matrix
             transform = _linear(matrix)
         cls._train(core, sample if transform is None else transform.apply(sample))
         whole = core if transform is None else faiss.IndexPreTransform(transform, core)

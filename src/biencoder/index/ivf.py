@@ -144,6 +144,7 @@ class IvfRabitqIndex(_IvfIndex):
     engine: ClassVar[str] = "ivfrabitq"
     build_defaults: ClassVar[Parameters] = {"lists": 0, "bits": 4, **FaissIndex.shared_build_defaults}
     choices: ClassVar[Mapping[str, Any]] = {"bits": tuple(range(1, 10)), **FaissIndex.shared_choices}
+    mixes = True
     _QUERY_BITS = 8
 
     @classmethod

@@ -42,6 +42,17 @@ def projection(sample: FloatArray, *, dimension: int, reduction: Reduction) -> F
     return np.ascontiguousarray(directions[:, ::-1][:, :dimension].T, dtype=np.float32)
 
 
+def rotation(dimension: int) -> FloatArray:
+    """A random rotation, always the same one: it leaves inner products and mixes what dimensions hold.
+
+    >>> turned = rotation(3)
+    >>> np.allclose(turned @ turned.T, np.eye(3), atol=1e-6)
+    True
+    """
+    drawn = np.random.default_rng(0).standard_normal((dimension, dimension))
+    return np.ascontiguousarray(np.linalg.qr(drawn)[0], dtype=np.float32)
+
+
 def spread_sample(vectors: FloatArray, count: int) -> FloatArray:
     """At most so many rows, evenly spread over a matrix that may be mapped from a file; in their order."""
     if len(vectors) <= count:
