@@ -32,8 +32,11 @@ class Marked(Gate):
         return Evaluation({"nDCG@10": near}, {"nDCG@10": values}, queries=100, run={}, split="dev")
 
 
-@pytest.mark.parametrize(("wanted", "chosen"), [(1.0, 1.0), (0.72, 0.7), (0.3, 0.4), (0.0, 0.4)])
-def test_the_best_share_on_dev_stays_in_the_model(wanted: float, chosen: float) -> None:
+Weights = dict[str, torch.Tensor]
+
+
+def moved() -> tuple[BiEncoder, Weights, Weights]:
+    """A model whose weights have moved, from where, and whereto."""
     tower = tiny.tower()
     model = BiEncoder(tower, tower)
     start = weights_of(towers_of(model))
@@ -41,6 +44,12 @@ def test_the_best_share_on_dev_stays_in_the_model(wanted: float, chosen: float) 
         for weight in tower.parameters():
             weight.add_(0.5)
     end = weights_of(towers_of(model))
+    return model, start, end
+
+
+@pytest.mark.parametrize(("wanted", "chosen"), [(1.0, 1.0), (0.72, 0.7), (0.3, 0.4), (0.0, 0.4)])
+def test_the_best_share_on_dev_stays_in_the_model(wanted: float, chosen: float) -> None:
+    model, start, end = moved()
     found = best_mixture(model, start, shares=(0.7, 0.4), gate=Marked(wanted, start, end))
     assert list(found.scores) == [1.0, 0.7, 0.4]
     assert max(found.scores, key=lambda share: found.scores[share]) == found.share == chosen
@@ -50,13 +59,7 @@ def test_the_best_share_on_dev_stays_in_the_model(wanted: float, chosen: float) 
 
 @pytest.mark.parametrize(("spread", "chosen"), [(0.0, 0.7), (5.0, 0.7), (20.0, 1.0)])
 def test_a_mixture_that_chance_may_have_made_better_is_not_taken(spread: float, chosen: float) -> None:
-    tower = tiny.tower()
-    model = BiEncoder(tower, tower)
-    start = weights_of(towers_of(model))
-    with torch.no_grad():
-        for weight in tower.parameters():
-            weight.add_(0.5)
-    end = weights_of(towers_of(model))
+    model, start, end = moved()
     gate = Marked(0.7, start, end, spread=spread)  # the difference has a standard error of a tenth of the spread
     assert best_mixture(model, start, shares=(0.7,), gate=gate, surely=True).share == chosen
     put_weights(towers_of(model), end)

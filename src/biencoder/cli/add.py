@@ -45,7 +45,7 @@ def command(
     with TerminalProgress(quiet=quiet) as progress:
         from biencoder.data.readers import read_documents
         from biencoder.search import add_documents
-        from biencoder.search.opening import MODEL
+        from biencoder.search.layout import MODEL
 
         progress.phase(f"reading {corpus}")
         documents = read_documents(corpus)

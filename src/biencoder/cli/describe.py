@@ -83,7 +83,7 @@ def _index(folder: Path, *, verify: bool) -> tuple[Facts, int]:
 def _live(folder: Path) -> Facts:
     """What is known of an embedded store without opening it, which one process alone may do."""
     from biencoder.index.qdrant_embedded import stored_fields
-    from biencoder.search.opening import LIVE_FOLDER
+    from biencoder.search.layout import LIVE_FOLDER
 
     place = folder / LIVE_FOLDER
     if not place.is_dir():

@@ -25,6 +25,9 @@ __all__ = ["FieldKind", "Fields", "Point", "PointId", "Points", "Scored", "Store
 PointId = int | str
 """A whole number from 0 to 2**64 - 1, or a UUID as text."""
 
+OVERSAMPLING = 2.0
+"""Candidates that int8 codes give to be rescored, as a multiple of what is wanted."""
+
 _BATCH = 512
 """Points sent at once: 3 MiB of JSON at 384 dimensions, well below the 32 MiB that a server takes."""
 
@@ -85,6 +88,17 @@ class StoreOptions:
                 raise ArgumentError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if self.codes not in {"float32", "int8"}:
             raise ArgumentError(f"codes is {self.codes!r}; choose one of: float32, int8")
+
+    def rebuilt(self, built: int) -> int:
+        """Candidates to build a graph anew with, which Qdrant does for another setting only: one more than usual is another.
+
+        Args:
+            built: with how many it was built.
+
+        >>> StoreOptions().rebuilt(128), StoreOptions().rebuilt(129)
+        (129, 128)
+        """
+        return self.ef_construction + (built == self.ef_construction)
 
     def scan_kib(self, dimension: int) -> int:
         """The size of the vectors that are compared one by one, in KiB, which is how Qdrant is told; it takes no less than 10.

@@ -17,16 +17,13 @@ from biencoder.errors import ArgumentError, BiencoderError, CorruptError, Storag
 from biencoder.index.base import Metric
 from biencoder.index.conditions import Json
 from biencoder.index.fields import Fields, check_fields
-from biencoder.index.points import Point, PointId, Points, Scored, StoreOptions
+from biencoder.index.points import OVERSAMPLING, Point, PointId, Points, Scored, StoreOptions
 from biencoder.scoring import FloatArray
 from biencoder.storage.folder import explain_os_errors, locked, write_file, writing
 
 _FACTS = "points.json"
 _SHARD = "shard"
 _FORMAT = 1
-_OVERSAMPLING = 2.0
-"""How many more candidates than asked for are rescored, where codes are int8."""
-
 _Result = TypeVar("_Result")
 
 
@@ -200,9 +197,8 @@ class EmbeddedPoints(Points):
         """
         edge = require("qdrant_edge", extra="qdrant")
         place = self.folder / _SHARD
-        usual = self.options.ef_construction
         built = json.loads((place / "edge_config.json").read_text())["hnsw_config"]["ef_construct"]
-        config = shard_config(self.dimension, self.options, log=True, candidates=usual + 1 if built == usual else usual)
+        config = shard_config(self.dimension, self.options, log=True, candidates=self.options.rebuilt(built))
         shard.close()
         self._shard = edge.EdgeShard.load(str(place), config)
         self._shard.optimize()
@@ -261,7 +257,7 @@ def load_shard(place: Path, *, dimension: int, hint: str) -> Any:
 def search_request(queries: FloatArray, *, limit: int, where: Any, effort: int, payload: bool, exact: bool = False) -> Any:
     """One request for several queries, shape (n, d)."""
     edge = require("qdrant_edge", extra="qdrant")
-    codes = edge.QuantizationSearchParams(rescore=True, oversampling=_OVERSAMPLING)  # int8 is not rescored by itself
+    codes = edge.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)  # int8 is not rescored by itself
     parameters = edge.SearchParams(hnsw_ef=effort, exact=exact, quantization=codes)
     return edge.QueryBatchRequest(
         [

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -16,13 +16,12 @@ from biencoder.errors import ArgumentError, BiencoderError, StorageError, requir
 from biencoder.index.base import Metric
 from biencoder.index.conditions import Json
 from biencoder.index.fields import FieldKind, Fields, check_fields
-from biencoder.index.points import Point, PointId, Points, Scored, StoreOptions
+from biencoder.index.points import OVERSAMPLING, Point, PointId, Points, Scored, StoreOptions
 from biencoder.scoring import FloatArray
 
 API_KEY = "QDRANT_API_KEY"
 """The environment variable that holds the server's key, where it wants one."""
 
-_OVERSAMPLING = 2.0
 _WAIT = 0.2
 """Seconds between two looks at a collection that is being optimised."""
 
@@ -184,7 +183,7 @@ class ServerPoints(Points):
 
     def _search(self, queries: FloatArray, *, k: int, conditions: Json | None, effort: int) -> list[list[Scored]]:
         models = _models()
-        codes = models.QuantizationSearchParams(rescore=True, oversampling=_OVERSAMPLING)  # int8 is not rescored by itself
+        codes = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)  # int8 is not rescored by itself
         parameters = models.SearchParams(hnsw_ef=effort, quantization=codes)
         requests = [
             models.QueryRequest(query=row.tolist(), limit=k, filter=_filter(conditions), params=parameters, with_payload=True)
@@ -213,10 +212,8 @@ class ServerPoints(Points):
         with self._errors():
             _index_fields(self._client, self._name, fields)
             told = _told(self.metric, {**self.fields, **fields}, self.options)
-            # The server builds a graph again for another setting only: one candidate more or fewer while building is one.
-            usual = self.options.ef_construction
             built = self._client.get_collection(self._name).config.hnsw_config.ef_construct
-            graph = _graph(self.options, self.dimension, usual + 1 if built == usual else usual)
+            graph = _graph(self.options, self.dimension, self.options.rebuilt(built))
             self._client.update_collection(self._name, hnsw_config=graph, metadata=told)
             self._wait()
 
@@ -254,8 +251,7 @@ def _graph(options: StoreOptions, dimension: int, candidates: int) -> Any:
 
 def _told(metric: Metric, fields: Fields, options: StoreOptions) -> Json:
     """What the collection's settings do not say by themselves."""
-    kept = {name: getattr(options, name) for name in ("links", "ef_construction", "codes", "scan_rows")}
-    return {"metric": metric, "fields": {name: kind.value for name, kind in fields.items()}, "options": kept}
+    return {"metric": metric, "fields": {name: kind.value for name, kind in fields.items()}, "options": asdict(options)}
 
 
 def _index_fields(client: Any, name: str, fields: Fields) -> None:

@@ -193,14 +193,17 @@ class _Fit:
         """Of the budget, behind these units, what stands at the end taken off."""
         if self.options.budget is None:
             return float("inf")
-        spent = (sum(result.seconds for result in done) + self.teaching.seconds) / 60
-        return self.options.budget - plan.other_minutes - spent
+        return self.options.budget - plan.other_minutes - self.minutes_spent(done)
+
+    def minutes_spent(self, done: list[UnitResult]) -> float:
+        """On these units and the teacher."""
+        return (sum(result.seconds for result in done) + self.teaching.seconds) / 60
 
     def pace(self, plan: Plan, number: int, done: list[UnitResult]) -> float:
         """Share of the planned epochs that time still allows, where the units before took longer than planned."""
         if self.options.budget is None:
             return 1.0
-        spent = (sum(result.seconds for result in done) + self.teaching.seconds) / 60
+        spent = self.minutes_spent(done)
         planned = sum(unit.minutes for unit in plan.units[: number - 1]) + (
             plan.teacher_minutes if self.teaching.seconds else 0
         )
@@ -297,6 +300,6 @@ class _Fit:
             "teacher": self.teaching.facts,
             "reranker": gap,
             "warnings": self.remarks,
-            "minutes": round((sum(unit.seconds for unit in units) + self.teaching.seconds) / 60, 1),
+            "minutes": round(self.minutes_spent(units), 1),
         }
         write_json(self.folder / MEASURES, story)

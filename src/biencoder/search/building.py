@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -38,8 +38,9 @@ from biencoder.search.documents import DocumentStore, write_documents
 from biencoder.search.encoding import encode
 from biencoder.search.keywords import FOLDER as KEYWORDS
 from biencoder.search.keywords import KeywordIndex
+from biencoder.search.layout import ENGINE, LIVE, LIVE_FOLDER, MODEL
+from biencoder.search.live import QdrantServer, create_live, held
 from biencoder.search.model import Model, comparable, metric_of
-from biencoder.search.opening import ENGINE, LIVE, LIVE_FOLDER, MODEL
 from biencoder.search.searcher import Searcher
 from biencoder.search.vectors import OWNERS, VectorsFolder
 from biencoder.storage.folder import (
@@ -53,9 +54,6 @@ from biencoder.storage.folder import (
     remove_folder,
 )
 from biencoder.storage.vectors import write_vectors
-
-if TYPE_CHECKING:
-    from biencoder.search.live import QdrantServer
 
 
 def build_index(  # noqa: PLR0913 - each says another thing
@@ -180,7 +178,6 @@ class _Builder:
         """BM25 over the same documents."""
         texts = (document.content for document in self.store)
         index = KeywordIndex.build(texts, progress=_Counter(self.progress, "keywords", len(self.store)))
-        (self.new / KEYWORDS).mkdir()
         index.save(self.new / KEYWORDS)
 
     def write_model(self) -> None:
@@ -226,7 +223,6 @@ class _Builder:
     ) -> None:
         """A store with the documents in it, which lies beside the files that have checksums, since it changes."""
         from biencoder.index.qdrant_index import QdrantIndex, store_options
-        from biencoder.search.live import create_live
 
         matrix, parameters, choice, facts = self.vectors.vectors(), dict(wanted.parameters), Choice(LIVE, "asked for"), {}
         if goal is not None:
@@ -319,8 +315,6 @@ def _nobody_else_has(target: Path) -> Iterator[None]:
     if not (target / LIVE_FOLDER).is_dir():
         yield
         return
-    from biencoder.search.live import held
-
     with held(target):
         yield
 

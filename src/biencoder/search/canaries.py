@@ -44,8 +44,7 @@ class Canaries:
     @classmethod
     def take(cls, model: Model, store: DocumentStore) -> Canaries:
         """Of beginnings of documents from all over a corpus."""
-        step = max(1, len(store) // _COUNT)
-        texts = [store[number].content.split() for number in range(0, len(store), step)][:_COUNT]
+        texts = [text.split() for text in store.sample(count=_COUNT)]
         queries = [" ".join(words[:_QUERY_WORDS]) for words in texts if words] or ["canary"]
         documents = [" ".join(words[:_DOCUMENT_WORDS]) for words in texts if words] or ["canary"]
         return cls(queries, documents, model.encode_queries(queries), model.encode_documents(documents))

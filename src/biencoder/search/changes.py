@@ -18,13 +18,9 @@ import numpy as np
 
 from biencoder.errors import CorruptError
 from biencoder.index.base import Metric, Value, VectorIndex
-from biencoder.index.engines import engine_class
 from biencoder.scoring import RowArray
-from biencoder.search.documents import DocumentStore
-from biencoder.search.keywords import FOLDER as KEYWORDS
-from biencoder.search.keywords import KeywordIndex
-from biencoder.search.layer import Layer
-from biencoder.search.vectors import OWNERS, open_owners
+from biencoder.search.layer import Layer, open_layer
+from biencoder.search.layout import ENGINE
 from biencoder.storage.lines import Lines, LineWriter
 from biencoder.storage.manifest import read_manifest, write_manifest
 
@@ -33,7 +29,6 @@ FOLDER = "changes"
 KIND = "changes"
 VERSION = 1
 
-ENGINE = "engine"
 _GONE = "gone.npy"
 _REPLACED = "replaced"
 _NAME = re.compile(r"(\d{8})-(\d{8})")
@@ -98,22 +93,9 @@ class Change:
         """The documents that it adds; None where it only takes away."""
         if not self.manifest.count:
             return None
-        folder = (
-            self.path if self.manifest.engine == "exact" else self.path / ENGINE
-        )  # exact search reads the vectors themselves
-        engine = engine_class(self.manifest.engine)
-        index = engine.load(folder, metric=self.manifest.metric, parameters=self.manifest.parameters)
-        documents = DocumentStore(self.path)
-        if (len(index), len(documents)) != (self.manifest.vectors, self.manifest.count):
-            raise CorruptError(
-                f"{self.path} holds {len(index)} vectors of {len(documents)} documents; its manifest says otherwise"
-            )
-        return Layer(
-            index,
-            documents,
-            owners=open_owners(self.path) if (self.path / OWNERS).exists() else None,
-            keywords=KeywordIndex.load(self.path / KEYWORDS) if (self.path / KEYWORDS).exists() else None,
-        )
+        # Exact search reads the vectors themselves, which lie in the folder for whoever takes the change in.
+        engine = self.path if self.manifest.engine == "exact" else self.path / ENGINE
+        return open_layer(self.path, self.manifest, engine=engine)
 
 
 def change_folders(index: Path) -> list[Path]:
@@ -146,9 +128,8 @@ def new_change(index: Path) -> Path:
     """An empty folder to write a change into; what killed writers left is removed. Only to be called under the index's lock."""
     place = index / FOLDER
     place.mkdir(exist_ok=True)
-    for left in place.glob(".new*"):
-        shutil.rmtree(left, ignore_errors=True)
     new = place / ".new"
+    shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
     return new
 
@@ -180,8 +161,8 @@ def with_changes(base: Layer, changes: Sequence[Change]) -> list[Layer]:
     """The build and its changes as layers, each knowing which of its documents are gone."""
     layers = [base]
     for change in changes:
-        for number in change.gone().tolist():
-            base.drop(number)
+        if len(gone := change.gone()):
+            base.drop(gone)
         for identifier in change.replaced():
             for layer in layers[1:]:
                 number = layer.find(identifier)

@@ -24,7 +24,9 @@ from biencoder.search.documents import DocumentStore
 from biencoder.search.keywords import FOLDER as KEYWORDS
 from biencoder.search.keywords import KeywordIndex
 from biencoder.search.layer import Layer
-from biencoder.search.opening import ENGINE, LIVE, MODEL, open_index, open_layers
+from biencoder.search.layout import ENGINE, LIVE, MODEL
+from biencoder.search.live import open_live
+from biencoder.search.opening import open_layers
 from biencoder.search.sources import Source, write_sources
 from biencoder.storage.folder import explain_os_errors, flush_tree, folder_bytes, locked, put_in_place
 from biencoder.storage.vectors import open_vectors
@@ -54,7 +56,7 @@ def compact_index(path: str | os.PathLike[str], *, progress: Progress | None = N
     with explain_os_errors(target), locked(target):
         manifest = IndexManifest.read(target)
         if manifest.engine == LIVE:
-            return _optimise(target)
+            return _optimise(target, manifest)
         layers = open_layers(target, manifest)
         if not change_folders(target):
             told.say("nothing has changed since the index was built")
@@ -74,10 +76,10 @@ def compact_index(path: str | os.PathLike[str], *, progress: Progress | None = N
         return len(layers)
 
 
-def _optimise(folder: Path) -> int:
+def _optimise(folder: Path, manifest: IndexManifest) -> int:
     """A live index needs no compaction; its store builds the graph over what is new."""
-    with closing(open_index(folder).documents) as live:
-        live.points.optimize()  # type: ignore[union-attr]
+    with closing(open_live(folder, manifest)) as live:
+        live.points.optimize()
         return len(live)
 
 
@@ -95,7 +97,6 @@ def _places(layers: Sequence[Layer], target: Path) -> list[tuple[Layer, Path]]:
 def _write(new: Path, old: Path, sources: Sequence[Source], manifest: IndexManifest, progress: Progress) -> None:
     count, digest, matrix = write_sources(new, sources, passages=manifest.passages is not None)
     if manifest.keywords:
-        (new / KEYWORDS).mkdir()
         KeywordIndex.build(document.content for document in DocumentStore(new)).save(new / KEYWORDS)
     shutil.copytree(old / MODEL, new / MODEL)
     shutil.copy2(old / CANARIES, new / CANARIES)

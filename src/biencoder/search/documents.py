@@ -95,10 +95,10 @@ class DocumentStore:
     def __iter__(self) -> Iterator[Document]:
         return (self[number] for number in range(len(self)))
 
-    def sample(self) -> list[str]:
-        """A few dozen of the texts, from all over the corpus: what a runtime is chosen on, where that is open."""
-        step = max(1, len(self) // _SAMPLE)
-        return [self[number].content for number in range(0, len(self), step)][:_SAMPLE]
+    def sample(self, *, count: int = _SAMPLE) -> list[str]:
+        """A few of the texts, from all over the corpus; by default as many as a runtime is chosen on, where that is open."""
+        step = max(1, len(self) // count)
+        return [self[number].content for number in range(0, len(self), step)[:count]]
 
     def id(self, number: int) -> str:
         """The id of one document, without reading its text."""

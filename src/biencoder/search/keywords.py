@@ -181,7 +181,7 @@ class KeywordIndex:
         return int(self._engine.scores["num_docs"])
 
     def save(self, folder: Path) -> None:
-        """Write the index into an existing folder, as bm25s does (`.npy` and JSON), with the options beside."""
+        """Write the index into a folder, made where it is missing, as bm25s does (`.npy` and JSON), with the options beside."""
         self._engine.save(folder, show_progress=False)
         record = {"options": asdict(self.options), "mean_length": self.mean_length}
         (folder / _OPTIONS).write_text(json.dumps(record), encoding="utf-8")
@@ -268,7 +268,6 @@ class KeywordSearcher:
         check_replaceable(Path(folder), kind=KIND)
         with writing(folder) as new:
             count, corpus = write_documents(new, self.documents)
-            (new / FOLDER).mkdir()
             self.index.save(new / FOLDER)
             fields = {"count": count, "corpus": corpus, "options": asdict(self.index.options)}
             write_manifest(new, kind=KIND, version=VERSION, fields=fields)

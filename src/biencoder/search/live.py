@@ -30,9 +30,11 @@ from biencoder.progress import Progress
 from biencoder.records import Document, Hit
 from biencoder.scoring import FloatArray, RowArray
 from biencoder.search.documents import DocumentStore
+from biencoder.search.layer import until_enough
+from biencoder.search.layout import LIVE_FOLDER
 from biencoder.search.model import Model, comparable, metric_of
-from biencoder.search.opening import LIVE_FOLDER
 from biencoder.search.updated import Updated
+from biencoder.search.vectors import passages_of
 from biencoder.storage.folder import locked
 
 _Item = TypeVar("_Item")
@@ -127,18 +129,12 @@ class LiveDocuments:
 
     def _best_parts(self, vectors: FloatArray, k: int, where: Filter | None, parameters: Parameters) -> list[list[Scored]]:
         """Of each document its best passage: fetch more, doubling, until there are k documents."""
-        found: list[list[Scored]] = [[] for _ in vectors]
-        waiting, fetch, total = list(range(len(vectors))), k, self.points.count(where)
-        while waiting:
-            parts = self.points.search(vectors[waiting], k=fetch, where=where, parameters=parameters)
-            for query, own in zip(waiting, parts, strict=True):
-                best: dict[str, Scored] = {}
-                for part in own:
-                    best.setdefault(part.payload[_ID], part)
-                found[query] = list(best.values())[:k]
-            waiting = [query for query in waiting if len(found[query]) < k] if fetch < total else []
-            fetch *= 2
-        return found
+
+        def look(queries: list[int], fetch: int) -> list[list[Scored]]:
+            parts = self.points.search(vectors[queries], k=fetch, where=where, parameters=parameters)
+            return [_firsts(own)[:k] for own in parts]
+
+        return until_enough(look, len(vectors), k=k, total=self.points.count(where), size=len)
 
     def _hits(self, found: Sequence[Scored], *, texts: bool) -> list[Hit]:
         if not texts:
@@ -263,9 +259,8 @@ def open_live(folder: Path, manifest: IndexManifest) -> LiveDocuments:
         LockedError: where the embedded engine has it open already; it serves one process at a time.
         StorageError: where it is not there, or the server does not answer.
     """
-    passages = None if manifest.passages is None else PassageOptions(**manifest.passages)
     parameters = {name: value for name, value in manifest.parameters.items() if name in Points.search_defaults}
-    return LiveDocuments(_open_points(folder, manifest.server), passages=passages, parameters=parameters)
+    return LiveDocuments(_open_points(folder, manifest.server), passages=passages_of(manifest), parameters=parameters)
 
 
 def _open_points(folder: Path, server: Mapping[str, str] | None) -> Points:
@@ -315,6 +310,14 @@ def fields_of(documents: Iterable[Document]) -> dict[str, FieldKind]:
             yield document.metadata
 
     return infer_fields(checked())
+
+
+def _firsts(parts: Sequence[Scored]) -> list[Scored]:
+    """Of each document its first passage."""
+    best: dict[str, Scored] = {}
+    for part in parts:
+        best.setdefault(part.payload[_ID], part)
+    return list(best.values())
 
 
 def _windows(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:

@@ -4,32 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from biencoder.data.passages import PassageOptions
-from biencoder.errors import CorruptError, StorageError
-from biencoder.index.engines import engine_class
+from biencoder.errors import StorageError
 from biencoder.index.manifest import IndexManifest
 from biencoder.search.changes import Change, change_folders, with_changes
-from biencoder.search.documents import DocumentStore
-from biencoder.search.keywords import FOLDER as KEYWORDS
-from biencoder.search.keywords import KeywordIndex
-from biencoder.search.layer import Layer
+from biencoder.search.layer import Layer, open_layer
 from biencoder.search.layers import Layers
-from biencoder.search.vectors import OWNERS, open_owners
+from biencoder.search.layout import ENGINE, LIVE
+from biencoder.search.live import LiveDocuments, open_live
 from biencoder.storage.manifest import NAME
-
-if TYPE_CHECKING:
-    from biencoder.search.live import LiveDocuments
-
-LIVE = "qdrant"
-"""The engine whose indexes are live: documents lie in its store, and are added and deleted there."""
-LIVE_FOLDER = "live"
-"""Where an embedded store lies in an index folder."""
-ENGINE = "engine"
-"""Where an engine's files lie in an index folder."""
-MODEL = "model"
-"""Where the model lies in an index folder."""
 
 _ATTEMPTS = 20
 """Openings that others may disturb, one after the other, by changing the folder in the midst of them."""
@@ -80,8 +63,6 @@ def open_index(folder: Path) -> Opened:
 
 def _open_documents(folder: Path, manifest: IndexManifest) -> Layers | LiveDocuments:
     if manifest.engine == LIVE:
-        from biencoder.search.live import open_live
-
         return open_live(folder, manifest)
     return open_layers(folder, manifest)
 
@@ -90,11 +71,6 @@ def open_layers(folder: Path, manifest: IndexManifest) -> Layers:
     """A batch index: what was built, and its changes."""
     changes = [Change(path) for path in change_folders(folder)]
     return Layers(with_changes(open_base(folder, manifest), changes))
-
-
-def passages_of(manifest: IndexManifest) -> PassageOptions | None:
-    """How the documents were split, if they were."""
-    return None if manifest.passages is None else PassageOptions(**manifest.passages)
 
 
 def _state(folder: Path) -> tuple[object, ...]:
@@ -115,16 +91,4 @@ def open_base(folder: Path, manifest: IndexManifest) -> Layer:
     Raises:
         CorruptError: where the parts do not belong together.
     """
-    index = engine_class(manifest.engine).load(folder / ENGINE, metric=manifest.metric, parameters=manifest.parameters)
-    documents = DocumentStore(folder)
-    if (len(index), len(documents)) != (manifest.vectors, manifest.count):
-        raise CorruptError(
-            f"{folder} holds {len(index)} vectors of {len(documents)} documents; its manifest says "
-            f"{manifest.vectors} of {manifest.count}: build the index again"
-        )
-    return Layer(
-        index,
-        documents,
-        owners=open_owners(folder) if (folder / OWNERS).exists() else None,
-        keywords=KeywordIndex.load(folder / KEYWORDS) if manifest.keywords else None,
-    )
+    return open_layer(folder, manifest, engine=folder / ENGINE)

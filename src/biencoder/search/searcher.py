@@ -22,15 +22,16 @@ from biencoder.search.documents import DocumentStore
 from biencoder.search.keywords import KeywordIndex
 from biencoder.search.layer import Layer
 from biencoder.search.layers import Layers
+from biencoder.search.layout import MODEL
+from biencoder.search.live import LiveDocuments
 from biencoder.search.model import Model, comparable, metric_of
-from biencoder.search.opening import MODEL, Opened, open_index
+from biencoder.search.opening import Opened, open_index
 from biencoder.search.queries import check_queries
 from biencoder.search.updated import Updated
 from biencoder.search.updating import add_documents, add_live, delete_documents
 
 if TYPE_CHECKING:
     from biencoder.data.documents import Documents
-    from biencoder.search.live import LiveDocuments
 
 _ENCODED = 4096
 """Documents encoded in one call for a search in memory."""

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,17 +34,19 @@ from biencoder.search.documents import DocumentStore, write_documents
 from biencoder.search.encoding import encode
 from biencoder.search.keywords import FOLDER as KEYWORDS
 from biencoder.search.layers import Layers
+from biencoder.search.layout import LIVE, MODEL
+from biencoder.search.live import LiveDocuments, open_live
 from biencoder.search.model import Model
-from biencoder.search.opening import LIVE, MODEL, open_base, passages_of
+from biencoder.search.opening import open_base
 from biencoder.search.sources import Source, write_sources
 from biencoder.search.updated import Updated
+from biencoder.search.vectors import passages_of
 from biencoder.storage.folder import explain_os_errors, flush_directory, flush_tree, locked, remove_folder
 from biencoder.storage.vectors import open_vectors
 
 if TYPE_CHECKING:
     from biencoder.data.documents import Documents
     from biencoder.records import Document
-    from biencoder.search.live import LiveDocuments
 
 _GROWTH = 2
 """A change takes those before it into its own while they are at most so many times as large as what it holds by then."""
@@ -78,7 +81,7 @@ def add_documents(
         own = model or _own_model(target)
         own.identity.check_documents(manifest.identity, what=str(target))
         if manifest.engine == LIVE:
-            with closing(_open_live(target, manifest)) as live:
+            with closing(open_live(target, manifest)) as live:
                 return add_live(live, documents, folder=target, model=own, progress=told)
         update = _Update(target, manifest, told)
         check_encoding(own, update.layers, folder=target, progress=told)
@@ -107,7 +110,7 @@ def delete_documents(path: str | os.PathLike[str], ids: Iterable[str], *, progre
     with explain_os_errors(target), locked(target):
         manifest = IndexManifest.read(target)
         if manifest.engine == LIVE:
-            with closing(_open_live(target, manifest)) as live:
+            with closing(open_live(target, manifest)) as live:
                 return live.delete(ids)
         update = _Update(target, manifest, progress or Progress())
         wanted = list(dict.fromkeys(ids))
@@ -130,12 +133,6 @@ def check_encoding(model: Model, there: Layers | LiveDocuments, *, folder: Path,
     """
     model.prepare(there.sample(), say=progress.say)
     Canaries.read(folder).check_documents(model, what=str(folder))
-
-
-def _open_live(folder: Path, manifest: IndexManifest) -> LiveDocuments:
-    from biencoder.search.live import open_live
-
-    return open_live(folder, manifest)
 
 
 def _own_model(folder: Path) -> Model:
@@ -182,9 +179,10 @@ class _Update:
         """The last changes that are small enough to be taken in."""
         taken = 0
         for change in reversed(self.changes):
-            if change.size > _GROWTH * size:
+            own = change.size
+            if own > _GROWTH * size:
                 break
-            size += change.size
+            size += own
             taken += 1
         return self.changes[len(self.changes) - taken :]
 
@@ -227,10 +225,9 @@ class _Update:
     def _write_documents(self, new: Path, sources: Sequence[Source], manifest: ChangeManifest) -> ChangeManifest:
         count, _, matrix = write_sources(new, sources, passages=self.manifest.passages is not None)
         choice = choose_engine("auto", rows=len(matrix), dimension=matrix.shape[1])
-        index = engine_class(choice.engine).build(matrix, metric=self.manifest.metric)
+        index = engine_class(choice.engine).build(matrix, metric=self.manifest.metric, progress=partial(self.progress, "graph"))
         save_engine(new, index)
         keywords = self.layers.base.keywords
         if keywords is not None:
-            (new / KEYWORDS).mkdir()
             keywords.build_beside(document.content for document in DocumentStore(new)).save(new / KEYWORDS)
         return replace(manifest, count=count, vectors=len(index), engine=index.engine, parameters=index.parameters)

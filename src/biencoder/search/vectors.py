@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from biencoder.data.passages import PassageOptions
 from biencoder.errors import CorruptError, DataError
 from biencoder.identity import Identity
 from biencoder.index.base import Metric
@@ -51,6 +52,14 @@ class VectorsManifest:
     def write(self, folder: Path) -> None:
         """Write ``manifest.json`` into a folder that is complete but for it."""
         write_manifest(folder, kind=KIND, version=VERSION, fields=asdict(self))
+
+
+class HasPassages(Protocol):
+    """A manifest that says how documents were split."""
+
+    @property
+    def passages(self) -> dict[str, int] | None:
+        """Size and overlap."""
 
 
 class VectorsFolder:
@@ -103,6 +112,11 @@ class VectorsFolder:
 
     def _differs(self, what: str) -> DataError:
         return DataError(f"the vectors are not those of this corpus: {what}", path=self.path, hint="encode the corpus again")
+
+
+def passages_of(manifest: HasPassages) -> PassageOptions | None:
+    """How a folder's documents were split, if they were."""
+    return None if manifest.passages is None else PassageOptions(**manifest.passages)
 
 
 def open_owners(folder: Path) -> RowArray:
