@@ -73,14 +73,39 @@ def test_the_recall_holds_for_queries_that_tuning_has_not_seen(engine: str) -> N
 @pytest.mark.usefixtures("quick")
 def test_memory_is_a_ceiling() -> None:
     matrix, queries = clustered(4000, seed=1), clustered(200, seed=2)
-    found = tune(matrix, queries, goal=Goal(0.9, memory=4000 * 200), metric="cosine")
+    told: list[tuple[int, int, str]] = []
+    found = tune(
+        matrix, queries, goal=Goal(0.9, memory=4000 * 200), metric="cosine", progress=lambda *counts: told.append(counts)
+    )
     assert found.point.bytes_per_vector <= 200
     assert found.point.recall >= 0.9
+    assert all(point.bytes_per_vector <= 300 for point in found.frontier if point.rows > 500)  # the others went no further
+    assert told[-1] == (told[-1][1], told[-1][1], "")
     with pytest.raises(ArgumentError) as caught:
         tune(matrix, queries, goal=Goal(0.9, memory=4000 * 20), metric="cosine", engine="hnsw")
     assert str(caught.value).startswith(
         "nothing was found that reaches recall@10 0.9, at most 80,000 bytes; the nearest is hnsw ("
     )
+
+
+@pytest.mark.parametrize(
+    "design",
+    [
+        Design("exact"),
+        Design("hnsw"),
+        Design("hnsw", {"codes": "int8", "dimension": 48, "rescore": "float16"}),
+        Design("ivfpq", {"rescore": "int8"}),
+        Design("ivfrabitq", {"bits": 5}),
+        Design("ivfrabitq", {"bits": 5, "dimension": 80}),
+    ],
+    ids=str,
+)
+def test_a_sample_tells_the_bytes_of_the_whole(design: Design) -> None:
+    matrix, queries = clustered(16_000, seed=1), clustered(10, seed=2)
+    small, whole = (built(design, Truth.of(rows, queries, k=10), "cosine") for rows in (matrix[:2000], matrix))
+    reckoned = small.point({}, timed=1).bytes_at(16_000) / 16_000
+    assert reckoned == pytest.approx(whole.bytes_per_vector, rel=0.1)  # lists are a power of two
+    assert 0 < (whole.index.row_bytes() or 0) <= whole.bytes_per_vector
 
 
 @pytest.mark.usefixtures("quick")

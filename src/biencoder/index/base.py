@@ -153,6 +153,10 @@ class VectorIndex(ABC):
         """The vectors as they were given, shape (n, d), read-only; None where the engine keeps none, or only codes of them."""
         return None
 
+    def row_bytes(self) -> float | None:
+        """Bytes of the engine's files that every row adds, as against those of lists and tables; None where nobody knows."""
+        return None
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write the engine's files into an existing, empty folder."""

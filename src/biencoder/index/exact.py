@@ -41,6 +41,10 @@ class ExactIndex(VectorIndex):
         """The matrix itself."""
         return self._vectors
 
+    def row_bytes(self) -> float:
+        """Of a float32 vector."""
+        return 4.0 * self.dimension
+
     def save(self, folder: Path) -> None:
         """Write ``vectors.npy``."""
         write_vectors(folder, self._vectors)

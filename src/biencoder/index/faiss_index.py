@@ -109,6 +109,15 @@ class FaissIndex(VectorIndex):
                 return cast(FloatArray, flat.reshape(len(self), self.dimension))
         return None
 
+    def row_bytes(self) -> float:
+        """The core's code with what finds it, and the vector for rescoring."""
+        rescorer = self._layers.rescorer
+        return self._core_row_bytes() + (0 if rescorer is None else int(rescorer.code_size))
+
+    @abstractmethod
+    def _core_row_bytes(self) -> float:
+        """What a row adds to the core."""
+
     def save(self, folder: Path) -> None:
         """Write all layers into one file."""
         # FAISS's own file writer says nothing when its last bytes do not fit on the disk; Python's does.

@@ -9,6 +9,9 @@ from biencoder.index.base import Parameters
 from biencoder.index.faiss_index import SCALARS, FaissIndex, Layers, faiss, make_room, number
 from biencoder.scoring import FloatArray, RowArray
 
+_ROW_BYTES = 12
+"""Where a row's neighbours begin, and its level."""
+
 
 class HnswIndex(FaissIndex):
     """A graph; ``ef_search`` trades time for recall, call by call.
@@ -48,11 +51,13 @@ class HnswIndex(FaissIndex):
     @classmethod
     def _reserve(cls, layers: Layers, rows: int, parameters: Parameters) -> None:
         super()._reserve(layers, rows, parameters)
-        storage, links = faiss.downcast_index(layers.core.storage), number(parameters, "links")
-        # A row has 2 * links neighbours on the ground level, and on average 1 / (links - 1) levels of links above.
-        per_row = 2 * links + links / max(links - 1, 1)
+        storage = faiss.downcast_index(layers.core.storage)
         make_room(storage.codes, rows * storage.code_size)
-        make_room(layers.core.hnsw.neighbors, int(rows * per_row * 1.01))
+        make_room(layers.core.hnsw.neighbors, int(rows * _neighbours(number(parameters, "links")) * 1.01))
+
+    def _core_row_bytes(self) -> float:
+        storage = faiss.downcast_index(self._layers.core.storage)
+        return int(storage.code_size) + 4 * _neighbours(number(self.parameters, "links")) + _ROW_BYTES
 
     def _fetched(self, parameters: Parameters) -> int:
         effort = number(parameters, "ef_search")
@@ -66,3 +71,8 @@ class HnswIndex(FaissIndex):
         """A graph over many equal vectors falls apart, and a walk through it can end with too few."""
         scores, rows = self._layers.core.storage.search(queries, k)
         return scores, rows
+
+
+def _neighbours(links: int) -> float:
+    """Of a row: twice the links on the ground level, and on average 1 / (links - 1) levels of links above."""
+    return 2 * links + links / max(links - 1, 1)

@@ -21,6 +21,8 @@ _CLUSTERED_BY_GRAPH_FROM = 8192
 """Lists from which training, too, finds the nearest centre by a graph: exact search for it costs lists times rows, three times
 as much at 16,384 lists. Over 4,096 lists it would save a quarter of the time, and the lists would be a little worse: to find
 95 of 100 neighbours, 79 lists with 20,500 rows instead of 75 with 19,800."""
+_ID_BYTES = 8
+"""A list keeps the number of each of its rows."""
 _CENTRE_LINKS = 32
 _CENTRE_EFFORT = 2
 """efSearch among the centres, as a multiple of nprobe."""
@@ -72,6 +74,9 @@ class _IvfIndex(FaissIndex):
     def _least(cls, core: Any) -> int:
         """Rows without which FAISS trains no lists or codes."""
         return int(core.nlist)
+
+    def _core_row_bytes(self) -> float:
+        return int(self._layers.core.code_size) + _ID_BYTES
 
     def _core_effort(self, fetch: int, parameters: Parameters) -> Any:  # noqa: ARG002 - lists are probed whole
         probes = min(number(parameters, "nprobe"), int(self._layers.core.nlist))

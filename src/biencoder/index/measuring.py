@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,6 +76,7 @@ class Point:
         p50_ms: median time of one query, one at a time on one thread, milliseconds.
         p99_ms: what 99 of 100 stay below.
         bytes_per_vector: all bytes of the engine's files, for each row.
+        row_bytes: those of them that every row adds; the others are lists and tables.
         build_seconds: for these rows.
     """
 
@@ -86,7 +88,12 @@ class Point:
     p50_ms: float
     p99_ms: float
     bytes_per_vector: float
+    row_bytes: float
     build_seconds: float
+
+    def bytes_at(self, rows: int) -> float:
+        """All bytes of the same setting over so many rows: lists and tables grow by the square root, if at all."""
+        return self.row_bytes * rows + (self.bytes_per_vector - self.row_bytes) * math.sqrt(self.rows * rows)
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON object."""
@@ -141,6 +148,7 @@ class Trial:
             p50_ms=round(float(np.median(times)) * 1000, 4),
             p99_ms=round(float(np.percentile(times, 99)) * 1000, 4),
             bytes_per_vector=self.bytes_per_vector,
+            row_bytes=round(self.index.row_bytes() or self.bytes_per_vector, 1),
             build_seconds=round(self.build_seconds, 2),
         )
 

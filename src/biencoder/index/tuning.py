@@ -38,6 +38,8 @@ _TIMED = 300
 _SAMPLES = (20_000, 100_000)
 """Rows of the rounds before the last."""
 _FINALISTS = 2
+_CERTAINLY_BEYOND = 1.1
+"""Times the memory that there is, reckoned from a sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Goal:
         """Whether a point reaches it, at this size."""
         return (
             point.recall >= self.recall
-            and (self.memory is None or point.bytes_per_vector * rows <= self.memory)
+            and (self.memory is None or point.bytes_at(rows) <= self.memory)
             and (self.latency_ms is None or point.p50_ms <= self.latency_ms)
         )
 
@@ -160,10 +162,11 @@ class _Race:
 
     def run(self, entered: list[Design]) -> Tuned:
         sizes = [size for size in _SAMPLES if size < len(self.vectors) / 2]
-        running, self.total = entered, self._expected(len(entered), len(sizes))
-        for size in sizes:
+        running, self.total = entered, self._expected(len(entered), len(sizes), sampled=bool(sizes))
+        for number, size in enumerate(sizes, start=1):
             ranked = self._round(spread_sample(self.vectors, size), running)
-            running = [design for design, _ in ranked[: max(_FINALISTS, len(ranked) // 2)]]
+            running = self._going_on(ranked)
+            self.total = self.done + self._expected(len(running), len(sizes) - number, sampled=True)
             self.say(f"of {len(ranked)} designs over {size:,} vectors the best: {ranked[0][1]}")
         finalists = _FINALISTS if sizes else len(running)
         best = self._round(self.vectors, running[:finalists])[0][1]
@@ -178,13 +181,23 @@ class _Race:
         index.parameters = dict(point.parameters)
         return Tuned(index, f"the fastest of {len(entered)} designs for {self.goal}", point, self.frontier)
 
-    def _expected(self, entered: int, rounds: int) -> int:
-        """Indexes to be built, where a finalist reaches the goal."""
+    def _expected(self, entered: int, rounds: int, *, sampled: bool) -> int:
+        """Indexes to be built in so many more rounds over samples and the last, where a finalist reaches the goal."""
         total = 0
         for _ in range(rounds):
             total += entered
             entered = max(_FINALISTS, entered // 2)
-        return total + (min(entered, _FINALISTS) if rounds else entered)
+        return total + (min(entered, _FINALISTS) if sampled else entered)
+
+    def _going_on(self, ranked: Sequence[tuple[Design, Point]]) -> list[Design]:
+        """The better half, without those that will never fit into the memory, where any will."""
+        better = ranked[: max(_FINALISTS, len(ranked) // 2)]
+        fitting = [design for design, point in better if self._share_of_memory(point) <= _CERTAINLY_BEYOND]
+        return fitting or [design for design, _ in better]
+
+    def _share_of_memory(self, point: Point) -> float:
+        """What all vectors would take of the memory that there is; 0 where there is no ceiling."""
+        return point.bytes_at(len(self.vectors)) / self.goal.memory if self.goal.memory else 0.0
 
     def _round(self, rows: FloatArray, running: Sequence[Design]) -> list[tuple[Design, Point]]:
         """Each design's best point, the best design first."""
@@ -205,9 +218,8 @@ class _Race:
 
     def _order(self, point: Point) -> tuple[float, ...]:
         """What reaches the goal comes first, and of it the fastest; else what comes nearest."""
-        memory = point.bytes_per_vector * len(self.vectors) / self.goal.memory if self.goal.memory else 0.0
         short = max(0.0, self.goal.recall - point.recall)
-        return (max(0.0, memory - 1.0), short, point.p50_ms)
+        return (max(0.0, self._share_of_memory(point) - 1.0), short, point.p50_ms)
 
 
 def built(design: Design, truth: Truth, metric: Metric) -> Trial:
@@ -267,7 +279,9 @@ def least_effort(trial: Trial, design: Design, fixed: dict[str, Value], recall: 
 def _exact(index: ExactIndex, queries: FloatArray, goal: Goal) -> Point:
     times = latencies(index, queries[: _TIMED if len(index) < 10**5 else 10], k=goal.k, parameters={})
     p50, p99 = float(np.median(times)) * 1000, float(np.percentile(times, 99)) * 1000
-    return Point("exact", {}, len(index), 1.0, 1.0, round(p50, 4), round(p99, 4), index.dimension * 4.0, 0.0)
+    return Point(
+        "exact", {}, len(index), 1.0, 1.0, round(p50, 4), round(p99, 4), index.dimension * 4.0, index.dimension * 4.0, 0.0
+    )
 
 
 def _checked(best: Point, points: Sequence[Point], goal: Goal, rows: int) -> Point:
