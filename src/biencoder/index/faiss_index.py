@@ -13,18 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
-import faiss as _faiss
 import numpy as np
 
 from biencoder.cores import available_cores
 from biencoder.errors import ArgumentError, CorruptError
 from biencoder.index.base import Capabilities, Metric, Parameters, RowProgress, Value, VectorIndex
+from biencoder.index.faiss_library import faiss
 from biencoder.index.reduction import Reduction, projection, rotation, spread_sample
 from biencoder.scoring import FloatArray, RowArray
 from biencoder.storage.vectors import blocks
-
-faiss: Any = _faiss
-"""FAISS, whose stubs know only a part of it."""
 
 _BLOCK = 8192
 """Rows added at once: many enough to keep the cores busy, few enough for a lively progress bar."""

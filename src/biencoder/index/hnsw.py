@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from biencoder.index.base import Parameters
-from biencoder.index.faiss_index import SCALARS, FaissIndex, Layers, faiss, make_room, number
+from biencoder.index.faiss_index import SCALARS, FaissIndex, Layers, make_room, number
+from biencoder.index.faiss_library import faiss
 from biencoder.scoring import FloatArray, RowArray
 
 _ROW_BYTES = 12

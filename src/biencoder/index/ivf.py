@@ -10,7 +10,8 @@ import numpy as np
 
 from biencoder.errors import ArgumentError
 from biencoder.index.base import Parameters
-from biencoder.index.faiss_index import SAMPLE, FaissIndex, faiss, number
+from biencoder.index.faiss_index import SAMPLE, FaissIndex, number
+from biencoder.index.faiss_library import faiss
 from biencoder.scoring import FloatArray, RowArray
 
 _ROWS_PER_LIST = 64
