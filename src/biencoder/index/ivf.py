@@ -151,7 +151,9 @@ class IvfRabitqIndex(_IvfIndex):
     build_defaults: ClassVar[Parameters] = {"lists": 0, "bits": 4, **FaissIndex.shared_build_defaults}
     choices: ClassVar[Mapping[str, Any]] = {"bits": tuple(range(1, 10)), **FaissIndex.shared_choices}
     mixes = True
-    _QUERY_BITS = 8
+    _QUERY_BITS = 4
+    """Of the query when codes are sorted out by their first bit. Over a million vectors, 8 take a third more time and add 0.0002
+    recall; what is left is compared with the whole query."""
 
     @classmethod
     def _lists(cls, centres: Any, dimension: int, lists: int, parameters: Parameters) -> Any:
