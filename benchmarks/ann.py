@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -109,11 +108,10 @@ def frontier(one: Contender, truth: Any, work: Path, wanted: float) -> list[dict
     return points
 
 
-def run(given: argparse.Namespace) -> dict[str, Any]:
+def run(given: argparse.Namespace, work: Path) -> dict[str, Any]:
     from biencoder.index.measuring import Truth
     from biencoder.storage.vectors import open_vectors
 
-    work = Path(tempfile.mkdtemp())
     matrix = open_vectors(given.vectors / "documents")[: given.rows]
     (work / "documents").mkdir()
     np.save(work / "documents" / "vectors.npy", matrix)
@@ -154,7 +152,6 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     rounds(contenders, results, work, given)
     for one in contenders:
         one.end()
-    shutil.rmtree(work)
     return results
 
 
@@ -225,7 +222,8 @@ def main() -> None:
     if given.serve:
         serve_ours(given.serve)
         return
-    results = run(given)
+    with tempfile.TemporaryDirectory() as work:
+        results = run(given, Path(work))
     table(results)
     if given.out:
         given.out.write_text(json.dumps(results, indent=1))

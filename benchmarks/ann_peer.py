@@ -113,29 +113,24 @@ def scann_(vectors: Any, threads: int) -> Search:
 
 
 def svs_(vectors: Any, threads: int) -> Search:
-    svs = import_module("svs")
-
-    parameters = svs.VamanaBuildParameters(alpha=0.95, graph_max_degree=64, window_size=128)
-    index = svs.Vamana.build(parameters, vectors.astype(np.float16), svs.DistanceType.MIP, num_threads=threads)
-    index.num_threads = 1
-    return _svs_search(index)
+    return _vamana(import_module("svs"), vectors.astype(np.float16), threads)
 
 
 def svs_lvq(vectors: Any, threads: int) -> Search:
     """With codes of 4 and 8 bits, which its wheel has for Intel's processors alone."""
     svs = import_module("svs")
 
-    parameters = svs.VamanaBuildParameters(alpha=0.95, graph_max_degree=64, window_size=128)
     with tempfile.NamedTemporaryFile(suffix=".fvecs") as file:
         svs.write_vecs(vectors, file.name)
         rows = svs.VectorDataLoader(file.name, svs.DataType.float32, dims=vectors.shape[1])
-        loader = svs.LVQLoader(rows, primary=4, residual=8)
-        index = svs.Vamana.build(parameters, loader, svs.DistanceType.MIP, num_threads=threads)
+        return _vamana(svs, svs.LVQLoader(rows, primary=4, residual=8), threads)
+
+
+def _vamana(svs: Any, rows: Any, threads: int) -> Search:
+    parameters = svs.VamanaBuildParameters(alpha=0.95, graph_max_degree=64, window_size=128)
+    index = svs.Vamana.build(parameters, rows, svs.DistanceType.MIP, num_threads=threads)
     index.num_threads = 1
-    return _svs_search(index)
 
-
-def _svs_search(index: Any) -> Search:
     def search(query: Any, effort: int) -> Any:
         if index.search_window_size != effort:
             index.search_window_size = effort

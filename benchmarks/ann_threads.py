@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ann_tuning import reopened
 
 from biencoder.cores import available_cores
 from biencoder.index import VectorIndex, engine_class
@@ -31,13 +32,6 @@ SETTINGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("exact", {}),
 )
 """As tuning chose them at a million."""
-
-
-def opened(engine: str, parameters: dict[str, Any], matrix: Any, folder: Path) -> VectorIndex:
-    built = engine_class(engine).build(matrix, metric="cosine", parameters=parameters)
-    folder.mkdir()
-    built.save(folder)
-    return engine_class(engine).load(folder, metric="cosine", parameters=built.parameters)
 
 
 def one_by_one(index: VectorIndex, queries: Any, threads: int) -> float:
@@ -88,7 +82,8 @@ def main() -> None:
     results = {}
     with tempfile.TemporaryDirectory() as work:
         for engine, parameters in SETTINGS:
-            index = opened(engine, parameters, matrix, Path(work) / engine)
+            built = engine_class(engine).build(matrix, metric="cosine", parameters=parameters)
+            index = reopened(built, Path(work) / engine)
             rates = results[engine] = measured(index, asked[:40] if engine == "exact" else asked, given)
             first = rates[f"{given.threads[0]} threads"]
             for name, own in rates.items():

@@ -8,7 +8,6 @@ family from the environment instead; it is set while FAISS is loaded, and only t
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -35,10 +34,10 @@ def kernel_family(processor: str) -> str | None:
     return next((family for family, needed in _FAMILIES if needed <= flags), None)
 
 
-def load_faiss(environment: Mapping[str, str] = os.environ, processor: Path = Path("/proc/cpuinfo")) -> Any:
+def load_faiss(processor: Path = Path("/proc/cpuinfo")) -> Any:
     """The module; a user's own ``OPENBLAS_CORETYPE`` stands."""
     try:
-        family = None if _VARIABLE in environment else kernel_family(processor.read_text(encoding="utf-8"))
+        family = None if _VARIABLE in os.environ else kernel_family(processor.read_text(encoding="utf-8"))
     except OSError:  # not Linux
         family = None
     if family is None:

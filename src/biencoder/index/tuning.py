@@ -162,13 +162,13 @@ class _Race:
 
     def run(self, entered: list[Design]) -> Tuned:
         sizes = [size for size in _SAMPLES if size < len(self.vectors) / 2]
-        running, self.total = entered, self._expected(len(entered), len(sizes), sampled=bool(sizes))
+        finalists = _FINALISTS if sizes else len(entered)
+        running, self.total = entered, _expected(len(entered), len(sizes), finalists)
         for number, size in enumerate(sizes, start=1):
             ranked = self._round(spread_sample(self.vectors, size), running)
             running = self._going_on(ranked)
-            self.total = self.done + self._expected(len(running), len(sizes) - number, sampled=True)
+            self.total = self.done + _expected(len(running), len(sizes) - number, finalists)
             self.say(f"of {len(ranked)} designs over {size:,} vectors the best: {ranked[0][1]}")
-        finalists = _FINALISTS if sizes else len(running)
         best = self._round(self.vectors, running[:finalists])[0][1]
         for design in running[finalists:]:  # what was good on a sample need not be so on the whole
             if self.goal.met_by(best, rows=len(self.vectors)):
@@ -180,14 +180,6 @@ class _Race:
         index = self.best[1]
         index.parameters = dict(point.parameters)
         return Tuned(index, f"the fastest of {len(entered)} designs for {self.goal}", point, self.frontier)
-
-    def _expected(self, entered: int, rounds: int, *, sampled: bool) -> int:
-        """Indexes to be built in so many more rounds over samples and the last, where a finalist reaches the goal."""
-        total = 0
-        for _ in range(rounds):
-            total += entered
-            entered = max(_FINALISTS, entered // 2)
-        return total + (min(entered, _FINALISTS) if sampled else entered)
 
     def _going_on(self, ranked: Sequence[tuple[Design, Point]]) -> list[Design]:
         """The better half, without those that will never fit into the memory, where any will."""
@@ -220,6 +212,15 @@ class _Race:
         """What reaches the goal comes first, and of it the fastest; else what comes nearest."""
         short = max(0.0, self.goal.recall - point.recall)
         return (max(0.0, self._share_of_memory(point) - 1.0), short, point.p50_ms)
+
+
+def _expected(entered: int, rounds: int, finalists: int) -> int:
+    """Indexes to be built in so many more rounds over samples and the last, where a finalist reaches the goal."""
+    total = 0
+    for _ in range(rounds):
+        total += entered
+        entered = max(_FINALISTS, entered // 2)
+    return total + min(entered, finalists)
 
 
 def built(design: Design, truth: Truth, metric: Metric) -> Trial:
