@@ -6,6 +6,7 @@ several consecutive rows (passages now, tokens later), and who owns which is kep
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ class VectorIndex(ABC):
         self.metric: Metric = metric
         self.dimension = dimension
         self.parameters = dict(parameters)
+        self._settings: dict[tuple[object, ...], Parameters] = {}
 
     @classmethod
     def build(
@@ -112,13 +114,21 @@ class VectorIndex(ABC):
         """
         if k < 1:
             raise ArgumentError(f"k is {k}; it must be at least 1")
-        own = {name: self.parameters.get(name, value) for name, value in self.search_defaults.items()}
-        resolved = self.resolve(parameters, own)
+        resolved = self._resolved(parameters or {})
         vectors = self._check_queries(queries)
         count = min(k, len(self))
         if not len(vectors):
             return np.empty((0, count), np.float32), np.empty((0, count), np.int64)
         return self._search(vectors, k=count, parameters=resolved)
+
+    def _resolved(self, given: Parameters) -> Parameters:
+        """Search parameters of a call; worked out once for each setting, since that takes as long as a part of a search."""
+        key = (*given.items(), None, *self.parameters.items())
+        found = self._settings.get(key)
+        if found is None:
+            own = {name: self.parameters.get(name, value) for name, value in self.search_defaults.items()}
+            found = self._settings[key] = self.resolve(given, own)
+        return found
 
     @classmethod
     def resolve(cls, given: Parameters | None, defaults: Parameters) -> dict[str, Value]:
@@ -148,6 +158,10 @@ class VectorIndex(ABC):
     @abstractmethod
     def __len__(self) -> int:
         """How many rows the index holds."""
+
+    def prepare(self) -> None:
+        """Do now what the first search would have to wait for."""
+        return
 
     def stored_vectors(self) -> FloatArray | None:
         """The vectors as they were given, shape (n, d), read-only; None where the engine keeps none, or only codes of them."""
@@ -183,11 +197,15 @@ class VectorIndex(ABC):
         found = np.asarray(queries)
         if found.ndim != 2 or found.shape[1] != self.dimension:
             raise ArgumentError(f"queries have shape {found.shape}; (n, {self.dimension}) was expected")
-        if not np.issubdtype(found.dtype, np.floating):
+        if found.dtype == np.float32:
+            vectors = np.ascontiguousarray(found)
+        elif np.issubdtype(found.dtype, np.floating):
+            with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, and is refused below
+                vectors = np.ascontiguousarray(found, dtype=np.float32)
+        else:
             raise ArgumentError(f"queries are {found.dtype}; floating-point numbers were expected")
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, and is refused below
-            vectors = np.ascontiguousarray(found, dtype=np.float32)
-        if not np.isfinite(vectors).all():
+        # The sum of squares is finite far sooner than each number was looked at; where it is not, they may be great.
+        if not math.isfinite(np.vdot(vectors, vectors)) and not np.isfinite(vectors).all():
             raise ArgumentError("a query vector is not finite: it holds NaN or infinity")
         return vectors
 

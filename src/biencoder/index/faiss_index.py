@@ -182,13 +182,17 @@ class FaissIndex(VectorIndex):
             make_room(layers.rescorer.codes, rows * layers.rescorer.code_size)
 
     def _search(self, queries: FloatArray, *, k: int, parameters: Parameters) -> tuple[FloatArray, RowArray]:
-        limit_threads()
         fetch = min(max(k, self._fetched(parameters)), len(self))
-        scores, rows = self._layers.whole.search(queries, fetch, params=self._effort(fetch, parameters))
-        scores, rows = best_first(scores, rows, k=k)
-        if (short := np.flatnonzero(rows[:, -1] < 0)).size:
+        scores, rows = self._found(queries, fetch, k, parameters)
+        if rows[:, -1].min() < 0:
+            short = np.flatnonzero(rows[:, -1] < 0)
             scores[short], rows[short] = self._look_at_all(queries[short], k)
         return scores, rows
+
+    def _found(self, queries: FloatArray, fetch: int, k: int, parameters: Parameters) -> tuple[FloatArray, RowArray]:
+        """The best k of so many that are fetched; -1 where there are fewer."""
+        limit_threads()
+        return best_first(*self._layers.whole.search(queries, fetch, params=self._effort(fetch, parameters)), k=k)
 
     def _fetched(self, parameters: Parameters) -> int:
         """How many results are asked for, of which the best k are given."""
@@ -213,6 +217,7 @@ class FaissIndex(VectorIndex):
 
     def _look_at_all(self, queries: FloatArray, k: int) -> tuple[FloatArray, RowArray]:
         """Search every row, for queries whose search ended with too few."""
+        limit_threads()
         rescorer = self._layers.rescorer
         found = rescorer.search(queries, k) if rescorer is not None else self._whole_core(self._reduced(queries), k)
         return best_first(*found, k=k)

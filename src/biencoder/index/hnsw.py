@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from biencoder.index.base import Parameters
+from biencoder.index.base import Metric, Parameters
 from biencoder.index.faiss_index import SCALARS, FaissIndex, Layers, make_room, number
 from biencoder.index.faiss_library import faiss
+from biencoder.index.pages import free_memory
 from biencoder.scoring import FloatArray, RowArray
+
+if TYPE_CHECKING:
+    from biencoder.index.walk import Walk
 
 _ROW_BYTES = 12
 """Where a row's neighbours begin, and its level."""
@@ -16,6 +21,10 @@ _ROW_BYTES = 12
 
 class HnswIndex(FaissIndex):
     """A graph; ``ef_search`` trades time for recall, call by call.
+
+    FAISS builds and stores it; the walk through it is compiled here, and copies graph and codes into memory at the first
+    search. Where more than half of the free memory would go there, FAISS walks through the file as it lies on the disk, at
+    about a third of the speed.
 
     ``codes`` says in which format the graph holds its vectors. Two builds over the same vectors with several threads differ in
     a few links: judge a build by its recall.
@@ -38,6 +47,30 @@ class HnswIndex(FaissIndex):
     search_defaults: ClassVar[Parameters] = {"ef_search": 256, **FaissIndex.shared_search_defaults}
     choices: ClassVar[Mapping[str, Any]] = {"codes": ("float32", "float16", "int8"), **FaissIndex.shared_choices}
 
+    def __init__(self, layers: Layers, *, metric: Metric, parameters: Parameters) -> None:
+        super().__init__(layers, metric=metric, parameters=parameters)
+        self._opening = threading.Lock()
+        self._opened: tuple[Walk | None] | None = None
+
+    def prepare(self) -> None:
+        """Load the walk, and copy graph and codes."""
+        self._walk()
+
+    def _walk(self) -> Walk | None:
+        """What walks; None where FAISS has to."""
+        if self._opened is None:
+            with self._opening:
+                if self._opened is None:
+                    fits = len(self) * self._core_row_bytes() <= free_memory() / 2
+                    self._opened = (_opened(self._layers) if fits else None,)
+        return self._opened[0]
+
+    def _found(self, queries: FloatArray, fetch: int, k: int, parameters: Parameters) -> tuple[FloatArray, RowArray]:
+        walk = self._walk()
+        if walk is None:
+            return super()._found(queries, fetch, k, parameters)
+        return walk.search(queries, effort=max(number(parameters, "ef_search"), fetch), fetch=fetch, k=k)
+
     @classmethod
     def _core(cls, rows: int, dimension: int, parameters: Parameters) -> Any:  # noqa: ARG003 - a graph grows as it must
         links, codes = number(parameters, "links"), str(parameters["codes"])
@@ -58,7 +91,7 @@ class HnswIndex(FaissIndex):
 
     def _core_row_bytes(self) -> float:
         storage = faiss.downcast_index(self._layers.core.storage)
-        return int(storage.code_size) + 4 * _neighbours(number(self.parameters, "links")) + _ROW_BYTES
+        return int(storage.code_size) + 4 * _neighbours(int(self._layers.core.hnsw.nb_neighbors(1))) + _ROW_BYTES
 
     def _fetched(self, parameters: Parameters) -> int:
         effort = number(parameters, "ef_search")
@@ -77,3 +110,10 @@ class HnswIndex(FaissIndex):
 def _neighbours(links: int) -> float:
     """Of a row: twice the links on the ground level, and on average 1 / (links - 1) levels of links above."""
     return 2 * links + links / max(links - 1, 1)
+
+
+def _opened(layers: Layers) -> Walk:
+    """The walk, with a copy of graph and codes; its compiler is imported only now."""
+    from biencoder.index.faiss_graph import walk_of
+
+    return walk_of(layers)

@@ -71,6 +71,11 @@ class Layers:
         """A few of the texts."""
         return self.base.documents.sample()
 
+    def prepare(self) -> None:
+        """Do now what the first search would have to wait for."""
+        for layer in self.layers:
+            layer.index.prepare()
+
     def close(self) -> None:
         """Nothing: mapped files go with the object."""
 

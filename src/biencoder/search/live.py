@@ -94,6 +94,9 @@ class LiveDocuments:
         """How vectors are compared."""
         return self.points.metric
 
+    def prepare(self) -> None:
+        """Nothing: a store is ready once it is open."""
+
     def __len__(self) -> int:
         """Documents that are there now."""
         return self.points.count() if self.passages is None else self.points.count(Comparison(_PART, "=", 0))

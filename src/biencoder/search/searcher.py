@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -99,6 +100,7 @@ class Searcher:
             ModelError: where the model gives other vectors here than it gave when the index was built.
         """
         opened = open_index(Path(path))
+        Thread(target=opened.documents.prepare).start()  # while the model is loaded; the first search waits for it
         if model is None:
             from biencoder.towers.bi_encoder import BiEncoder
 
@@ -121,6 +123,7 @@ class Searcher:
             return False
         opened = open_index(self._opened.folder)
         _check_model(self.model, opened, None)
+        opened.documents.prepare()
         self._documents, self._opened = opened.documents, opened
         return True
 

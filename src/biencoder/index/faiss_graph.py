@@ -1,0 +1,54 @@
+"""FAISS's graph and codes as arrays, for the walk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biencoder.index.faiss_index import Layers
+from biencoder.index.faiss_library import faiss
+from biencoder.index.pages import roomy_zeros
+from biencoder.index.walk import Codes, Graph, Walk, ground_links, padded
+from biencoder.scoring import FloatArray
+
+
+def walk_of(layers: Layers) -> Walk:
+    """A walk through an HNSW core, whose graph and codes are copied; vectors for rescoring stay where FAISS has them."""
+    hnsw, storage = layers.core.hnsw, faiss.downcast_index(layers.core.storage)
+    levels = faiss.vector_to_array(hnsw.cum_nneighbor_per_level).astype(np.int64)
+    links = _view(hnsw.neighbors)
+    starts = _view(hnsw.offsets)
+    ground = roomy_zeros((len(starts) - 1, int(levels[1])), np.int32)
+    ground_links(links, starts, ground)
+    graph = Graph(ground, links, starts, levels, int(hnsw.max_level), int(hnsw.entry_point))
+    codes, scale, offset = _codes(storage)
+    rescorer = None if layers.rescorer is None else Codes(*_codes(layers.rescorer))
+    return Walk(graph, padded(codes, scale, offset), _projection(layers), rescorer)
+
+
+def _view(vector: Any) -> NDArray[Any]:
+    """FAISS's own memory; it lives as long as the index."""
+    return np.asarray(faiss.rev_swig_ptr(vector.data(), vector.size()))
+
+
+def _codes(storage: Any) -> tuple[NDArray[Any], FloatArray, FloatArray]:
+    """Codes as they lie, with the worth of a byte's unit and of a byte of 0 in each dimension."""
+    size, ones, zeros = storage.d, np.ones(storage.d, np.float32), np.zeros(storage.d, np.float32)
+    bytes_ = _view(storage.codes).reshape(storage.ntotal, storage.code_size)
+    if isinstance(storage, faiss.IndexFlat):
+        return bytes_.view(np.float32), ones, zeros
+    if storage.sq.qtype == faiss.ScalarQuantizer.QT_fp16:
+        return bytes_.view(np.uint16), ones, zeros
+    trained = faiss.vector_to_array(storage.sq.trained)
+    # A byte c stands for the middle of its bin: least + width * (c + 1/2) / 255.
+    unit = (trained[size:] / 255).astype(np.float32)
+    return bytes_, unit, (trained[:size] + unit / 2).astype(np.float32)
+
+
+def _projection(layers: Layers) -> FloatArray:
+    if layers.transform is None:
+        return np.empty((0, layers.whole.d), np.float32)
+    linear = faiss.downcast_VectorTransform(layers.transform)
+    return np.asarray(faiss.vector_to_array(linear.A), np.float32).reshape(linear.d_out, linear.d_in)

@@ -1,0 +1,457 @@
+"""The walk through a graph that FAISS has built: HNSW's search (Malkov and Yashunin, 2016), compiled for this processor.
+
+A walk waits for memory: it compares some two thousand vectors, each somewhere else. So the codes of all neighbours are asked
+for before the first is compared, graph and codes lie in large pages, and codes of a byte a dimension are compared by integer
+products with a query of bytes. What the walk ranks best is scored anew with the floating-point query, by codes or by vectors.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba.extending import overload
+from numpy.typing import NDArray
+
+from biencoder.cores import available_cores
+from biencoder.index.native import (
+    FASTMATH,
+    LINE,
+    bits_of,
+    byte_products,
+    compiled,
+    float_of,
+    half,
+    multiplies_bytes,
+    prefetch,
+)
+from biencoder.index.pages import roomy_zeros
+from biencoder.scoring import FloatArray, RowArray
+
+_LAST = 2**31 - 1
+"""The greatest row there can be."""
+
+_AHEAD = 6
+"""Cache lines of a code that are asked for; the processor sees by itself that a longer one goes on."""
+
+_SHARED_FROM = 32
+"""Queries from which on threads share them."""
+
+
+class Codes(NamedTuple):
+    """Vectors as they are stored.
+
+    Attributes:
+        matrix: shape (n, width): float32, the bits of float16, or bytes; each row padded with zeros to whole cache lines.
+        scale: what a byte's unit is worth in each dimension, shape (d,); ones where codes are floating-point.
+        offset: what a byte of 0 stands for, shape (d,); zeros where codes are floating-point.
+    """
+
+    matrix: NDArray[Any]
+    scale: FloatArray
+    offset: FloatArray
+
+
+class Graph(NamedTuple):
+    """Who is linked to whom.
+
+    Attributes:
+        ground: neighbours on the ground level, shape (n, links), -1 after the last.
+        links: of all levels, row by row.
+        starts: where a row's links begin, shape (n + 1,).
+        levels: where those of each level begin within a row's.
+        top: the highest level.
+        entry: the row where every walk begins.
+    """
+
+    ground: NDArray[np.int32]
+    links: NDArray[np.int32]
+    starts: NDArray[np.uint64]
+    levels: NDArray[np.int64]
+    top: int
+    entry: int
+
+
+class _Scratch(NamedTuple):
+    """What a thread needs while it walks."""
+
+    seen: NDArray[np.uint64]
+    touched: NDArray[np.int32]
+    fresh: NDArray[np.int32]
+    beam: NDArray[np.int64]
+    short: FloatArray
+    weights: FloatArray
+    coarse: NDArray[np.int8]
+    final: FloatArray
+
+
+class Walk:
+    """A graph with the vectors that are compared along it, ready to be searched by any number of threads.
+
+    Args:
+        graph: the links.
+        codes: what the walk compares.
+        projection: takes queries into the codes' dimensions, shape (d, D); of no rows where there is nothing to reduce.
+        vectors: in all dimensions, by which the best are scored anew; None where the codes themselves do that.
+    """
+
+    def __init__(self, graph: Graph, codes: Codes, projection: FloatArray, vectors: Codes | None) -> None:
+        self._graph, self._codes, self._projection = graph, codes, projection
+        self._vectors = codes if vectors is None else vectors
+        self._whole = vectors is not None
+        self._scratch = threading.local()
+
+    def search(self, queries: FloatArray, *, effort: int, fetch: int, k: int) -> tuple[FloatArray, RowArray]:
+        """The best rows of each query, best first; of equal scores the lower row first.
+
+        Args:
+            queries: shape (m, D).
+            effort: how many of the best are kept while walking (efSearch).
+            fetch: how many of them are scored anew.
+            k: how many are wanted, at most as many.
+
+        Returns:
+            Inner products and rows, shape (m, k); -1 where a walk found fewer.
+        """
+        scores, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
+
+        def some(part: slice) -> None:
+            _search(
+                queries[part],
+                self._graph,
+                self._codes,
+                self._projection,
+                self._vectors,
+                self._own_scratch(effort),
+                (effort, fetch, self._whole),
+                (scores[part], rows[part]),
+            )
+
+        threads = available_cores() if len(queries) >= _SHARED_FROM else 1
+        if threads == 1:
+            some(slice(None))
+        else:
+            bounds = np.linspace(0, len(queries), threads + 1).astype(int)
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(some, [slice(*pair) for pair in pairwise(bounds)]))
+        return scores, rows
+
+    def _own_scratch(self, effort: int) -> _Scratch:
+        """This thread's, with room for so many."""
+        found: _Scratch | None = getattr(self._scratch, "value", None)
+        if found is None or len(found.beam) < effort:
+            found = self._scratch.value = self._new_scratch(max(effort, 128))
+        return found
+
+    def _new_scratch(self, effort: int) -> _Scratch:
+        rows, links = self._graph.ground.shape
+        width = self._codes.matrix.shape[1]
+        return _Scratch(
+            seen=np.zeros(rows // 64 + 1, np.uint64),
+            touched=np.empty(rows, np.int32),
+            fresh=np.empty(links, np.int32),
+            beam=np.empty(effort, np.int64),
+            short=np.zeros(len(self._codes.scale), np.float32),
+            weights=np.zeros(width, np.float32),
+            coarse=np.zeros(width, np.int8),
+            final=np.zeros(self._vectors.matrix.shape[1], np.float32),
+        )
+
+
+def padded(codes: NDArray[Any], scale: FloatArray, offset: FloatArray) -> Codes:
+    """A copy of codes, in large pages, their rows padded to whole cache lines.
+
+    >>> padded(np.ones((2, 3), np.uint16), np.ones(3, np.float32), np.zeros(3, np.float32)).matrix.shape
+    (2, 32)
+    """
+    unit = LINE // codes.itemsize
+    matrix = roomy_zeros((len(codes), -(-codes.shape[1] // unit) * unit), codes.dtype)
+    matrix[:, : codes.shape[1]] = codes
+    return Codes(matrix, scale, offset)
+
+
+@compiled
+def ground_links(links: NDArray[np.int32], starts: NDArray[np.uint64], ground: NDArray[np.int32]) -> None:
+    """Copy every row's links on the ground level into a matrix."""
+    for row in range(ground.shape[0]):
+        start = np.int64(starts[row])
+        for place in range(ground.shape[1]):
+            ground[row, place] = links[start + place]
+
+
+def _near(matrix: Any, row: Any, query: Any) -> Any:
+    """The inner product of a stored row with a query of the matrix's width; chosen by the types while compiling."""
+    raise NotImplementedError
+
+
+def _near_by_type(matrix: Any, row: Any, query: Any) -> Any:  # noqa: ARG001
+    by_bytes, by_halves, by_floats, by_lines = _near_kernels()
+    if str(query.dtype) == "int8":
+        return by_lines if multiplies_bytes() else by_bytes
+    return by_halves if str(matrix.dtype) == "uint16" else by_floats
+
+
+overload(_near, jit_options={"fastmath": FASTMATH})(_near_by_type)
+
+
+def _near_kernels() -> tuple[Any, Any, Any, Any]:
+    """One for each pair of types, and one for the processors that multiply bytes."""
+
+    def by_bytes(matrix: Any, row: Any, query: Any) -> Any:
+        total, own = np.int32(0), matrix[row]
+        for place in range(query.shape[0]):
+            total = np.int32(total + np.int32(own[place]) * np.int32(query[place]))
+        return total
+
+    def by_halves(matrix: Any, row: Any, query: Any) -> Any:
+        total, own = np.float32(0), matrix[row]
+        for place in range(query.shape[0]):
+            total += half(own[place]) * query[place]
+        return total
+
+    def by_floats(matrix: Any, row: Any, query: Any) -> Any:
+        total, own = np.float32(0), matrix[row]
+        for place in range(query.shape[0]):
+            total += np.float32(own[place]) * query[place]
+        return total
+
+    def by_lines(matrix: Any, row: Any, query: Any) -> Any:
+        width = matrix.shape[1]
+        own = np.uintp(matrix.ctypes.data) + np.uintp(row) * np.uintp(width)
+        return byte_products(own, np.uintp(query.ctypes.data), width // LINE)
+
+    return by_bytes, by_halves, by_floats, by_lines
+
+
+def _order(score: Any) -> Any:
+    """An int32 that sorts like a score; chosen by its type while compiling."""
+    raise NotImplementedError
+
+
+def _order_by_type(score: Any) -> Any:
+    def of_integer(score: Any) -> Any:
+        return score
+
+    def of_float(score: Any) -> Any:
+        bits = np.int32(0) if score == 0 else bits_of(score)  # there are two zeros
+        return bits if bits >= 0 else np.int32(bits ^ np.int32(0x7FFFFFFF))
+
+    return of_float if str(score) == "float32" else of_integer
+
+
+overload(_order)(_order_by_type)
+
+
+def _walking(matrix: Any, scratch: Any) -> Any:
+    """The query in the form in which the walk compares it; chosen by the codes' type while compiling."""
+    raise NotImplementedError
+
+
+def _walking_by_type(matrix: Any, scratch: Any) -> Any:  # noqa: ARG001
+    def coarse(matrix: Any, scratch: Any) -> Any:  # noqa: ARG001
+        return scratch.coarse
+
+    def fine(matrix: Any, scratch: Any) -> Any:  # noqa: ARG001
+        return scratch.weights
+
+    return coarse if str(matrix.dtype) == "uint8" else fine
+
+
+overload(_walking)(_walking_by_type)
+
+
+@compiled
+def _key(score: Any, row: Any) -> Any:
+    """Sorts by score, then by row, the lower one above; its last bit, set later, says that a row's links were followed."""
+    return (np.int64(_order(score)) << 32) | (np.int64(_LAST - row) << 1)
+
+
+@compiled
+def _row(key: Any) -> Any:
+    return _LAST - ((key >> 1) & _LAST)
+
+
+@compiled
+def _score(key: Any) -> Any:
+    bits = np.int32(key >> 32)
+    return float_of(bits if bits >= 0 else np.int32(bits ^ np.int32(0x7FFFFFFF)))
+
+
+@compiled
+def _fetch(matrix: Any, row: Any, lines: Any) -> None:
+    """Ask for a row's first lines."""
+    own = np.uintp(matrix.ctypes.data) + np.uintp(row) * np.uintp(matrix.strides[0])
+    for line in range(lines):
+        prefetch(own + np.uintp(line * LINE))
+
+
+@compiled
+def _weigh(query: Any, codes: Codes, weights: Any) -> Any:
+    """What each unit of a code adds to the inner product; returns what codes of zeros have."""
+    bias = np.float32(0)
+    for place in range(query.shape[0]):
+        weights[place] = query[place] * codes.scale[place]
+        bias += query[place] * codes.offset[place]
+    return bias
+
+
+@compiled
+def _prepare(query: Any, codes: Codes, projection: Any, scratch: _Scratch) -> Any:
+    """The query in the codes' dimensions, with floating-point weights and with weights of a byte; returns the bias."""
+    size = codes.scale.shape[0]
+    if projection.shape[0]:
+        for place in range(size):
+            total, own = np.float32(0), projection[place]
+            for number in range(query.shape[0]):
+                total += own[number] * query[number]
+            scratch.short[place] = total
+    else:
+        scratch.short[:] = query
+    bias = _weigh(scratch.short, codes, scratch.weights)
+    greatest = np.float32(0)
+    for place in range(size):
+        greatest = max(greatest, abs(scratch.weights[place]))
+    unit = np.float32(127) / greatest if greatest > 0 else np.float32(0)
+    for place in range(size):
+        scratch.coarse[place] = np.int8(np.rint(scratch.weights[place] * unit))
+    return bias
+
+
+@compiled
+def _descend(graph: Graph, matrix: Any, query: Any) -> Any:
+    """From the top level to the ground, always to the nearest neighbour."""
+    row = np.int64(graph.entry)
+    best = _near(matrix, row, query)
+    for level in range(graph.top, 0, -1):
+        moved = True
+        while moved:
+            moved = False
+            start = np.int64(graph.starts[row])
+            for place in range(start + graph.levels[level], start + graph.levels[level + 1]):
+                other = np.int64(graph.links[place])
+                if other < 0:
+                    break
+                score = _near(matrix, other, query)
+                if score > best:
+                    best, row, moved = score, other, True
+    return row
+
+
+@compiled
+def _unseen(near: Any, matrix: Any, scratch: _Scratch, touched: Any) -> Any:
+    """Collect the neighbours that were not met before, and ask for their codes; returns how many."""
+    lines = min(_AHEAD, matrix.strides[0] // LINE)
+    count = 0
+    for place in range(near.shape[0]):
+        row = near[place]
+        if row < 0:
+            break
+        bit = np.uint64(1) << np.uint64(row & 63)
+        word = scratch.seen[row >> 6]
+        if word & bit:
+            continue
+        scratch.seen[row >> 6] = word | bit
+        scratch.touched[touched + count] = row
+        scratch.fresh[count] = row
+        count += 1
+        _fetch(matrix, row, lines)
+    return count
+
+
+@compiled
+def _insert(beam: Any, count: Any, effort: Any, key: Any) -> Any:
+    """Put a key where it belongs among so many, best first; returns the place."""
+    low, high = 0, count
+    while low < high:
+        middle = (low + high) >> 1
+        if beam[middle] > key:
+            low = middle + 1
+        else:
+            high = middle
+    for place in range(min(count, effort - 1), low, -1):
+        beam[place] = beam[place - 1]
+    beam[low] = key
+    return low
+
+
+@compiled
+def _next(beam: Any, place: Any, count: Any) -> Any:
+    """The first place from this one on whose links were not followed yet."""
+    while place < count and beam[place] & 1:
+        place += 1
+    return place
+
+
+@compiled
+def _walk(graph: Graph, matrix: Any, query: Any, start: Any, effort: Any, scratch: _Scratch) -> Any:
+    """On the ground level, follow the best row's links until all that are kept were followed; returns how many are kept."""
+    beam = scratch.beam
+    beam[0] = _key(_near(matrix, start, query), start)
+    scratch.seen[start >> 6] |= np.uint64(1) << np.uint64(start & 63)
+    scratch.touched[0] = start
+    count, touched, at = 1, 1, 0
+    while at < count:
+        near = graph.ground[_row(beam[at])]
+        beam[at] |= 1
+        following = _next(beam, at + 1, count)
+        fresh = _unseen(near, matrix, scratch, touched)
+        touched += fresh
+        if following < count:  # most often it is the next one indeed
+            _fetch(graph.ground, _row(beam[following]), graph.ground.strides[0] // LINE)
+        for place in range(fresh):
+            row = scratch.fresh[place]
+            key = _key(_near(matrix, row, query), row)
+            if count == effort and key < beam[count - 1]:
+                continue
+            following = min(following, _insert(beam, count, effort, key))
+            count = min(count + 1, effort)
+        at = _next(beam, following, count)
+    for place in range(touched):
+        scratch.seen[scratch.touched[place] >> 6] = 0
+    return count
+
+
+@compiled
+def _rank(keys: Any, matrix: Any, query: Any, bias: Any, scores: Any, rows: Any) -> None:
+    """Score rows anew, and give the best."""
+    lines = matrix.strides[0] // LINE
+    for place in range(min(_AHEAD, keys.shape[0])):
+        _fetch(matrix, _row(keys[place]), lines)
+    for place in range(keys.shape[0]):
+        if place + _AHEAD < keys.shape[0]:
+            _fetch(matrix, _row(keys[place + _AHEAD]), lines)
+        row = _row(keys[place])
+        keys[place] = _key(np.float32(_near(matrix, row, query) + bias), row)
+    keys.sort()
+    for place in range(rows.shape[0]):
+        behind = keys.shape[0] - 1 - place
+        rows[place] = _row(keys[behind]) if behind >= 0 else -1
+        scores[place] = _score(keys[behind]) if behind >= 0 else -np.inf
+
+
+@compiled
+def _search(
+    queries: FloatArray,
+    graph: Graph,
+    codes: Codes,
+    projection: FloatArray,
+    vectors: Codes,
+    scratch: _Scratch,
+    wanted: tuple[int, int, bool],
+    found: tuple[FloatArray, RowArray],
+) -> None:
+    effort, fetch, whole = wanted
+    scores, rows = found
+    for number in range(queries.shape[0]):
+        bias = _prepare(queries[number], codes, projection, scratch)
+        walking = _walking(codes.matrix, scratch)
+        start = _descend(graph, codes.matrix, walking)
+        count = _walk(graph, codes.matrix, walking, start, effort, scratch)
+        if whole:
+            bias = _weigh(queries[number], vectors, scratch.final)
+        else:
+            scratch.final[:] = scratch.weights
+        _rank(scratch.beam[: min(fetch, count)], vectors.matrix, scratch.final, bias, scores[number], rows[number])
