@@ -24,6 +24,8 @@ CODES = (
     Design("ivfpq", {"bits": 8, "rescore": "none"}),
     *(Design("ivfrabitq", {"bits": bits}) for bits in (1, 3, 4, 5)),
     Design("ivfrabitq", {"bits": 5, "dimension": 352}),
+    Design("ivfsq"),
+    Design("ivfsq", {"dimension": 256}),
 )
 
 

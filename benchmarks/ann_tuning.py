@@ -1,7 +1,7 @@
 """Whether tuning keeps its word: recall on queries that it has not seen, and its cost beside the cheapest setting there is.
 
     python benchmarks/ann_tuning.py VECTORS --out RESULTS [--rows 200000] [--recall 0.95] [--queries 2000] [--rounds 5]
-        [--engines auto hnsw ivfpq ivfrabitq] [--designs "hnsw codes=int8" ...]
+        [--engines auto hnsw ivfpq ivfrabitq ivfsq] [--designs "hnsw codes=int8" ...]
 
 VECTORS is what `ann_vectors.py` wrote. Each engine, forced and free, is tuned with the tuning queries. Then every design that
 tuning knows (or those of --designs) is built over all rows, and its cheapest setting that reaches the recall is looked for with
@@ -31,7 +31,7 @@ from biencoder.storage.folder import write_file
 from biencoder.storage.vectors import open_vectors
 
 K = 10
-ENGINES = ("auto", "hnsw", "ivfpq", "ivfrabitq")
+ENGINES = ("auto", "hnsw", "ivfpq", "ivfrabitq", "ivfsq")
 MOST_ABOVE = 0.15
 """Of the cheapest setting's time."""
 

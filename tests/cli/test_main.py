@@ -55,7 +55,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["fit", "collection", "--model", "m"], "Missing option '--out'. (see: biencoder fit --help)"),
         (
             ["index", "m", "c", "--out", "o", "--engine", "hnws"],
-            "'hnws' is not one of 'auto', 'exact', 'hnsw', 'ivfpq', 'ivfrabitq', 'qdrant'.",
+            "'hnws' is not one of 'auto', 'exact', 'hnsw', 'ivfpq', 'ivfrabitq', 'ivfsq', 'qdrant'.",
         ),
         (["encode", "m", "c", "--out", "o", "--precision", "int4"], "'int4' is not one of 'exact', 'fast', 'int8'."),
     ],

@@ -39,7 +39,7 @@ def recall_on(index: HnswIndex | ExactIndex, matrix: FloatArray, queries: FloatA
 
 
 @pytest.mark.usefixtures("quick")
-@pytest.mark.parametrize("engine", ["auto", "hnsw", "ivfpq", "ivfrabitq"])
+@pytest.mark.parametrize("engine", ["auto", "hnsw", "ivfpq", "ivfrabitq", "ivfsq"])
 def test_the_recall_holds_for_queries_that_tuning_has_not_seen(engine: str) -> None:
     matrix, queries = clustered(5000, seed=1), clustered(1500, seed=2)
     told: list[tuple[int, int, str]] = []
@@ -97,6 +97,7 @@ def test_memory_is_a_ceiling() -> None:
         Design("ivfpq", {"rescore": "int8"}),
         Design("ivfrabitq", {"bits": 5}),
         Design("ivfrabitq", {"bits": 5, "dimension": 80}),
+        Design("ivfsq"),
     ],
     ids=str,
 )
@@ -201,7 +202,7 @@ def test_what_never_reaches_the_recall_is_measured_at_its_most() -> None:
 
 def test_designs_of_an_engine() -> None:
     assert [str(design) for design in designs("exact", dimension=384)] == ["exact"]
-    assert {design.engine for design in designs("auto", dimension=384)} == {"hnsw", "ivfpq", "ivfrabitq"}
+    assert {design.engine for design in designs("auto", dimension=384)} == {"hnsw", "ivfpq", "ivfrabitq", "ivfsq"}
     assert all(design.parameters.get("dimension", 0) == 0 for design in designs("auto", dimension=64))
     assert Design("hnsw", {"rescore": "int8"}).candidates(50) == (80, 160, 320, 640)
     assert Design("hnsw").candidates(50) == (None,)

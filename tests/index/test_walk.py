@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from biencoder.index import hnsw, walk
+from biencoder.index import hnsw, kernels
 from biencoder.index.base import Value
 from biencoder.index.faiss_index import FaissIndex
 from biencoder.index.hnsw import HnswIndex
+from biencoder.index.kernels import Codes, padded
 from biencoder.index.native import compiled, multiplies_bytes
-from biencoder.index.walk import Codes, padded
 from biencoder.scoring import FloatArray, RowArray, normalise
 
 K = 10
@@ -153,7 +153,7 @@ def test_products_of_bytes_are_exact_by_loops_and_by_instructions(width: int) ->
     matrix = codes_of(7, width).matrix
     query = np.zeros(matrix.shape[1], np.int8)
     query[:width] = np.random.default_rng(3).integers(-127, 128, width)
-    by_loops, _, _, by_lines = (compiled(kernel) for kernel in walk._near_kernels())
+    by_loops, _, _, by_lines = (compiled(kernel) for kernel in kernels._near_kernels())
     expected = (matrix.astype(np.int64) @ query).tolist()
     assert [int(by_loops(matrix, row, query)) for row in range(7)] == expected
     if not multiplies_bytes():

@@ -198,7 +198,7 @@ def test_a_read_only_place(read_only_disk: Path) -> None:
 def test_mistakes_are_told_before_any_work(tmp_path: Path) -> None:
     model = FakeModel()
     with pytest.raises(
-        ArgumentError, match=r"^there is no engine 'hsnw'; choose one of: auto, exact, hnsw, ivfpq, ivfrabitq, qdrant$"
+        ArgumentError, match=r"^there is no engine 'hsnw'; choose one of: auto, exact, hnsw, ivfpq, ivfrabitq, ivfsq, qdrant$"
     ):
         build_index(model, corpus(3), out=tmp_path / "x", engine="hsnw")
     with pytest.raises(

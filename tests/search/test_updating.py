@@ -88,7 +88,7 @@ def test_anything_in_any_order(tmp_path: Path, seed: int, passages: PassageOptio
     assert Searcher.open(place, model=MODEL).search_many(QUERIES, hybrid=True) == fresh_one.search_many(QUERIES, hybrid=True)
 
 
-@pytest.mark.parametrize("engine", ["exact", "hnsw", "ivfpq", "ivfrabitq"])
+@pytest.mark.parametrize("engine", ["exact", "hnsw", "ivfpq", "ivfrabitq", "ivfsq"])
 def test_every_engine_takes_them(tmp_path: Path, engine: str) -> None:
     place = tmp_path / "x"
     build_index(MODEL, corpus(300), out=place, engine=engine)

@@ -43,6 +43,7 @@ class EngineName(StrEnum):
     HNSW = "hnsw"
     IVFPQ = "ivfpq"
     IVFRABITQ = "ivfrabitq"
+    IVFSQ = "ivfsq"
     QDRANT = "qdrant"
 
 

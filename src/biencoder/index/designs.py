@@ -21,8 +21,8 @@ _EFFORTS = _ladder(10, 2048)
 _PROBES = _ladder(1, 1024)
 _CANDIDATES = (20, 40, 80, 160, 320, 640)
 
-_LEAN_FROM = 96
-"""Dimensions below which leaving out a twelfth saves nothing worth a design."""
+_LEAN_FROM = 128
+"""Dimensions from which on leaving out a third saves enough for a design."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,11 @@ def _all(dimension: int) -> Iterator[Design]:
     for kind in ("float16", "int8"):
         yield Design("ivfpq", {"rescore": kind})
         yield Design("ivfrabitq", {"bits": 1, "rescore": kind})
-    for bits in (3, 4, 5):
+    for bits in (3, 4):
         yield Design("ivfrabitq", {"bits": bits})
-    if (somewhat := dimension * 11 // 12 // 16 * 16) >= _LEAN_FROM:  # 352 of 384: 255 bytes a vector, and no worse
-        yield Design("ivfrabitq", {"bits": 5, "dimension": somewhat})
+    yield Design("ivfsq")
+    if (fewer := round(dimension * 2 / 3 / 64) * 64) >= _LEAN_FROM:  # 256 of 384: 168 bytes a vector
+        yield Design("ivfsq", {"dimension": fewer})
 
 
 def shorter(dimension: int) -> list[int]:

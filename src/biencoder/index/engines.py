@@ -13,6 +13,7 @@ _ENGINES = {
     "hnsw": ("biencoder.index.hnsw", "HnswIndex"),
     "ivfpq": ("biencoder.index.ivf", "IvfPqIndex"),
     "ivfrabitq": ("biencoder.index.ivf", "IvfRabitqIndex"),
+    "ivfsq": ("biencoder.index.ivfsq", "IvfSqIndex"),
     "qdrant": ("biencoder.index.qdrant_index", "QdrantIndex"),
 }
 
@@ -63,7 +64,7 @@ def engine_names() -> list[str]:
     """The names that can be asked for, ``auto`` first.
 
     >>> engine_names()
-    ['auto', 'exact', 'hnsw', 'ivfpq', 'ivfrabitq', 'qdrant']
+    ['auto', 'exact', 'hnsw', 'ivfpq', 'ivfrabitq', 'ivfsq', 'qdrant']
     """
     return ["auto", *_ENGINES]
 

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from biencoder.index.faiss_index import Layers
 from biencoder.index.faiss_library import faiss
+from biencoder.index.kernels import Codes, padded
 from biencoder.index.pages import roomy_zeros
-from biencoder.index.walk import Codes, Graph, Walk, ground_links, padded
+from biencoder.index.walk import Graph, Walk, ground_links
 from biencoder.scoring import FloatArray
 
 

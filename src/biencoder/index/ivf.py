@@ -14,11 +14,11 @@ from biencoder.index.faiss_index import SAMPLE, FaissIndex, number
 from biencoder.index.faiss_library import faiss
 from biencoder.scoring import FloatArray, RowArray
 
-_ROWS_PER_LIST = 64
+ROWS_PER_LIST = 64
 """Training rows for each list; FAISS asks for 39 at least and takes 256 at most."""
 _GRAPH_FROM = 2048
 """Lists from which their centres are searched by a graph instead of one by one."""
-_CLUSTERED_BY_GRAPH_FROM = 8192
+CLUSTERED_BY_GRAPH_FROM = 8192
 """Lists from which training, too, finds the nearest centre by a graph: exact search for it costs lists times rows, three times
 as much at 16,384 lists. Over 4,096 lists it would save a quarter of the time, and the lists would be a little worse: to find
 95 of 100 neighbours, 79 lists with 20,500 rows instead of 75 with 19,800."""
@@ -57,7 +57,7 @@ class _IvfIndex(FaissIndex):
 
     @classmethod
     def _training_rows(cls, core: Any) -> int:
-        return max(SAMPLE, _ROWS_PER_LIST * int(core.nlist))
+        return max(SAMPLE, ROWS_PER_LIST * int(core.nlist))
 
     @classmethod
     def _train(cls, core: Any, sample: FloatArray) -> None:
@@ -65,7 +65,7 @@ class _IvfIndex(FaissIndex):
         if len(sample) < least:  # few rows, each of which then has a code of its own
             sample = np.tile(sample, (-(-least // len(sample)), 1))
         core.cp.min_points_per_centroid = 1
-        if core.nlist >= _CLUSTERED_BY_GRAPH_FROM:
+        if core.nlist >= CLUSTERED_BY_GRAPH_FROM:
             graph = faiss.IndexHNSWFlat(core.d, _CENTRE_LINKS, faiss.METRIC_INNER_PRODUCT)
             core.clustering_index = graph
         core.train(sample)
@@ -171,6 +171,6 @@ def default_lists(rows: int) -> int:
     [1, 8, 256, 4096, 16384]
     """
     wanted = 4 * rows**0.5
-    if rows < 2 * _ROWS_PER_LIST:
+    if rows < 2 * ROWS_PER_LIST:
         return 1
-    return int(2 ** round(np.log2(min(wanted, rows / _ROWS_PER_LIST * 2))))
+    return int(2 ** round(np.log2(min(wanted, rows / ROWS_PER_LIST * 2))))

@@ -34,8 +34,9 @@ def compiled(kernel: _Kernel) -> _Kernel:
 
 
 def multiplies_bytes() -> bool:
-    """Whether this processor has an instruction that multiplies and adds 64 bytes at once (AVX-512 VNNI)."""
-    return llvm.get_process_triple().startswith("x86_64") and bool(llvm.get_host_cpu_features().get("avx512vnni"))
+    """Whether this processor multiplies and adds bytes by whole lines and half lines (AVX-512 VNNI and VL)."""
+    features = llvm.get_host_cpu_features() if llvm.get_process_triple().startswith("x86_64") else {}
+    return bool(features.get("avx512vnni") and features.get("avx512vl"))
 
 
 def _prefetch(typing: Any, address: Any) -> Any:  # noqa: ARG001 - the signature of an intrinsic
@@ -91,11 +92,41 @@ def _byte_products(typing: Any, unsigned: Any, signed: Any, lines: Any) -> Any: 
             past = builder.mul(loop.index, ir.Constant(loop.index.type, LINE))
             parts = [_line(builder, builder.add(address, past), vector) for address in arguments[:2]]
             builder.store(builder.call(multiply, [builder.load(total), *parts]), total)
-        kind = ir.FunctionType(ir.IntType(32), [vector])
-        add = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.add.v{LINE // 4}i32")
-        return builder.call(add, [builder.load(total)])
+        return _added(builder, total, vector)
 
     return types.int32(types.uintp, types.uintp, types.intp), generate
+
+
+def _nibble_products(typing: Any, nibbles: Any, signed: Any, halves: Any) -> Any:  # noqa: ARG001
+    """The inner product of so many half lines of unsigned nibbles with twice as many of signed bytes, given by address.
+
+    The lower nibbles of a half line belong to the first of its two half lines of bytes, the upper ones to the second.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        size = LINE // 2
+        vector, parts = ir.VectorType(ir.IntType(32), size // 4), ir.VectorType(ir.IntType(8), size)
+        multiply = ir.InlineAsm(ir.FunctionType(vector, [vector] * 3), "vpdpbusd $3, $2, $0", "=v,0,v,v")
+        total = cgutils.alloca_once_value(builder, ir.Constant(vector, None))
+        low, four = (ir.Constant(parts, [number] * size) for number in (15, 4))
+        with cgutils.for_range(builder, arguments[2]) as loop:
+            past = builder.mul(loop.index, ir.Constant(loop.index.type, size))
+            both = _line(builder, builder.add(arguments[0], past), parts)
+            query = builder.add(arguments[1], builder.add(past, past))
+            lower, upper = builder.and_(both, low), builder.lshr(both, four)
+            for half_line, place in ((lower, 0), (upper, size)):
+                own = _line(builder, builder.add(query, ir.Constant(past.type, place)), vector)
+                term = builder.call(multiply, [builder.load(total), builder.bitcast(half_line, vector), own])
+                builder.store(term, total)
+        return _added(builder, total, vector)
+
+    return types.int32(types.uintp, types.uintp, types.intp), generate
+
+
+def _added(builder: Any, total: Any, vector: Any) -> Any:
+    kind = ir.FunctionType(ir.IntType(32), [vector])
+    add = cgutils.get_or_insert_function(builder.module, kind, f"llvm.vector.reduce.add.v{vector.count}i32")
+    return builder.call(add, [builder.load(total)])
 
 
 def _line(builder: Any, address: Any, vector: Any) -> Any:
@@ -109,5 +140,6 @@ half: Any = intrinsic(_half)
 bits_of: Any = intrinsic(_bits_of)
 float_of: Any = intrinsic(_float_of)
 byte_products: Any = intrinsic(_byte_products)
+nibble_products: Any = intrinsic(_nibble_products)
 
-llvm.initialize_native_asmparser()  # for the instruction in `byte_products`
+llvm.initialize_native_asmparser()  # for the instruction in the products

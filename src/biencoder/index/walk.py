@@ -8,51 +8,19 @@ products with a query of bytes. What the walk ranks best is scored anew with the
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from biencoder.cores import available_cores
-from biencoder.index.native import (
-    FASTMATH,
-    LINE,
-    bits_of,
-    byte_products,
-    compiled,
-    float_of,
-    half,
-    multiplies_bytes,
-    prefetch,
-)
-from biencoder.index.pages import roomy_zeros
+from biencoder.index.kernels import Codes, fetch_row, insert, key_of, near, row_of, score_of, weigh
+from biencoder.index.native import LINE, compiled
+from biencoder.index.sharing import share_out
 from biencoder.scoring import FloatArray, RowArray
-
-_LAST = 2**31 - 1
-"""The greatest row there can be."""
 
 _AHEAD = 6
 """Cache lines of a code that are asked for; the processor sees by itself that a longer one goes on."""
-
-_SHARED_FROM = 32
-"""Queries from which on threads share them."""
-
-
-class Codes(NamedTuple):
-    """Vectors as they are stored.
-
-    Attributes:
-        matrix: shape (n, width): float32, the bits of float16, or bytes; each row padded with zeros to whole cache lines.
-        scale: what a byte's unit is worth in each dimension, shape (d,); ones where codes are floating-point.
-        offset: what a byte of 0 stands for, shape (d,); zeros where codes are floating-point.
-    """
-
-    matrix: NDArray[Any]
-    scale: FloatArray
-    offset: FloatArray
 
 
 class Graph(NamedTuple):
@@ -130,13 +98,7 @@ class Walk:
                 (scores[part], rows[part]),
             )
 
-        threads = available_cores() if len(queries) >= _SHARED_FROM else 1
-        if threads == 1:
-            some(slice(None))
-        else:
-            bounds = np.linspace(0, len(queries), threads + 1).astype(int)
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(some, [slice(*pair) for pair in pairwise(bounds)]))
+        share_out(len(queries), some)
         return scores, rows
 
     def _own_scratch(self, effort: int) -> _Scratch:
@@ -161,18 +123,6 @@ class Walk:
         )
 
 
-def padded(codes: NDArray[Any], scale: FloatArray, offset: FloatArray) -> Codes:
-    """A copy of codes, in large pages, their rows padded to whole cache lines.
-
-    >>> padded(np.ones((2, 3), np.uint16), np.ones(3, np.float32), np.zeros(3, np.float32)).matrix.shape
-    (2, 32)
-    """
-    unit = LINE // codes.itemsize
-    matrix = roomy_zeros((len(codes), -(-codes.shape[1] // unit) * unit), codes.dtype)
-    matrix[:, : codes.shape[1]] = codes
-    return Codes(matrix, scale, offset)
-
-
 @compiled
 def ground_links(links: NDArray[np.int32], starts: NDArray[np.uint64], ground: NDArray[np.int32]) -> None:
     """Copy every row's links on the ground level into a matrix."""
@@ -180,69 +130,6 @@ def ground_links(links: NDArray[np.int32], starts: NDArray[np.uint64], ground: N
         start = np.int64(starts[row])
         for place in range(ground.shape[1]):
             ground[row, place] = links[start + place]
-
-
-def _near(matrix: Any, row: Any, query: Any) -> Any:
-    """The inner product of a stored row with a query of the matrix's width; chosen by the types while compiling."""
-    raise NotImplementedError
-
-
-def _near_by_type(matrix: Any, row: Any, query: Any) -> Any:  # noqa: ARG001
-    by_bytes, by_halves, by_floats, by_lines = _near_kernels()
-    if str(query.dtype) == "int8":
-        return by_lines if multiplies_bytes() else by_bytes
-    return by_halves if str(matrix.dtype) == "uint16" else by_floats
-
-
-overload(_near, jit_options={"fastmath": FASTMATH})(_near_by_type)
-
-
-def _near_kernels() -> tuple[Any, Any, Any, Any]:
-    """One for each pair of types, and one for the processors that multiply bytes."""
-
-    def by_bytes(matrix: Any, row: Any, query: Any) -> Any:
-        total, own = np.int32(0), matrix[row]
-        for place in range(query.shape[0]):
-            total = np.int32(total + np.int32(own[place]) * np.int32(query[place]))
-        return total
-
-    def by_halves(matrix: Any, row: Any, query: Any) -> Any:
-        total, own = np.float32(0), matrix[row]
-        for place in range(query.shape[0]):
-            total += half(own[place]) * query[place]
-        return total
-
-    def by_floats(matrix: Any, row: Any, query: Any) -> Any:
-        total, own = np.float32(0), matrix[row]
-        for place in range(query.shape[0]):
-            total += np.float32(own[place]) * query[place]
-        return total
-
-    def by_lines(matrix: Any, row: Any, query: Any) -> Any:
-        width = matrix.shape[1]
-        own = np.uintp(matrix.ctypes.data) + np.uintp(row) * np.uintp(width)
-        return byte_products(own, np.uintp(query.ctypes.data), width // LINE)
-
-    return by_bytes, by_halves, by_floats, by_lines
-
-
-def _order(score: Any) -> Any:
-    """An int32 that sorts like a score; chosen by its type while compiling."""
-    raise NotImplementedError
-
-
-def _order_by_type(score: Any) -> Any:
-    def of_integer(score: Any) -> Any:
-        return score
-
-    def of_float(score: Any) -> Any:
-        bits = np.int32(0) if score == 0 else bits_of(score)  # there are two zeros
-        return bits if bits >= 0 else np.int32(bits ^ np.int32(0x7FFFFFFF))
-
-    return of_float if str(score) == "float32" else of_integer
-
-
-overload(_order)(_order_by_type)
 
 
 def _walking(matrix: Any, scratch: Any) -> Any:
@@ -264,41 +151,6 @@ overload(_walking)(_walking_by_type)
 
 
 @compiled
-def _key(score: Any, row: Any) -> Any:
-    """Sorts by score, then by row, the lower one above; its last bit, set later, says that a row's links were followed."""
-    return (np.int64(_order(score)) << 32) | (np.int64(_LAST - row) << 1)
-
-
-@compiled
-def _row(key: Any) -> Any:
-    return _LAST - ((key >> 1) & _LAST)
-
-
-@compiled
-def _score(key: Any) -> Any:
-    bits = np.int32(key >> 32)
-    return float_of(bits if bits >= 0 else np.int32(bits ^ np.int32(0x7FFFFFFF)))
-
-
-@compiled
-def _fetch(matrix: Any, row: Any, lines: Any) -> None:
-    """Ask for a row's first lines."""
-    own = np.uintp(matrix.ctypes.data) + np.uintp(row) * np.uintp(matrix.strides[0])
-    for line in range(lines):
-        prefetch(own + np.uintp(line * LINE))
-
-
-@compiled
-def _weigh(query: Any, codes: Codes, weights: Any) -> Any:
-    """What each unit of a code adds to the inner product; returns what codes of zeros have."""
-    bias = np.float32(0)
-    for place in range(query.shape[0]):
-        weights[place] = query[place] * codes.scale[place]
-        bias += query[place] * codes.offset[place]
-    return bias
-
-
-@compiled
 def _prepare(query: Any, codes: Codes, projection: Any, scratch: _Scratch) -> Any:
     """The query in the codes' dimensions, with floating-point weights and with weights of a byte; returns the bias."""
     size = codes.scale.shape[0]
@@ -310,7 +162,7 @@ def _prepare(query: Any, codes: Codes, projection: Any, scratch: _Scratch) -> An
             scratch.short[place] = total
     else:
         scratch.short[:] = query
-    bias = _weigh(scratch.short, codes, scratch.weights)
+    bias = weigh(scratch.short, codes, scratch.weights)
     greatest = np.float32(0)
     for place in range(size):
         greatest = max(greatest, abs(scratch.weights[place]))
@@ -324,7 +176,7 @@ def _prepare(query: Any, codes: Codes, projection: Any, scratch: _Scratch) -> An
 def _descend(graph: Graph, matrix: Any, query: Any) -> Any:
     """From the top level to the ground, always to the nearest neighbour."""
     row = np.int64(graph.entry)
-    best = _near(matrix, row, query)
+    best = near(matrix, row, query)
     for level in range(graph.top, 0, -1):
         moved = True
         while moved:
@@ -334,19 +186,19 @@ def _descend(graph: Graph, matrix: Any, query: Any) -> Any:
                 other = np.int64(graph.links[place])
                 if other < 0:
                     break
-                score = _near(matrix, other, query)
+                score = near(matrix, other, query)
                 if score > best:
                     best, row, moved = score, other, True
     return row
 
 
 @compiled
-def _unseen(near: Any, matrix: Any, scratch: _Scratch, touched: Any) -> Any:
+def _unseen(linked: Any, matrix: Any, scratch: _Scratch, touched: Any) -> Any:
     """Collect the neighbours that were not met before, and ask for their codes; returns how many."""
     lines = min(_AHEAD, matrix.strides[0] // LINE)
     count = 0
-    for place in range(near.shape[0]):
-        row = near[place]
+    for place in range(linked.shape[0]):
+        row = linked[place]
         if row < 0:
             break
         bit = np.uint64(1) << np.uint64(row & 63)
@@ -357,24 +209,8 @@ def _unseen(near: Any, matrix: Any, scratch: _Scratch, touched: Any) -> Any:
         scratch.touched[touched + count] = row
         scratch.fresh[count] = row
         count += 1
-        _fetch(matrix, row, lines)
+        fetch_row(matrix, row, lines)
     return count
-
-
-@compiled
-def _insert(beam: Any, count: Any, effort: Any, key: Any) -> Any:
-    """Put a key where it belongs among so many, best first; returns the place."""
-    low, high = 0, count
-    while low < high:
-        middle = (low + high) >> 1
-        if beam[middle] > key:
-            low = middle + 1
-        else:
-            high = middle
-    for place in range(min(count, effort - 1), low, -1):
-        beam[place] = beam[place - 1]
-    beam[low] = key
-    return low
 
 
 @compiled
@@ -389,24 +225,24 @@ def _next(beam: Any, place: Any, count: Any) -> Any:
 def _walk(graph: Graph, matrix: Any, query: Any, start: Any, effort: Any, scratch: _Scratch) -> Any:
     """On the ground level, follow the best row's links until all that are kept were followed; returns how many are kept."""
     beam = scratch.beam
-    beam[0] = _key(_near(matrix, start, query), start)
+    beam[0] = key_of(near(matrix, start, query), start)
     scratch.seen[start >> 6] |= np.uint64(1) << np.uint64(start & 63)
     scratch.touched[0] = start
     count, touched, at = 1, 1, 0
     while at < count:
-        near = graph.ground[_row(beam[at])]
+        linked = graph.ground[row_of(beam[at])]
         beam[at] |= 1
         following = _next(beam, at + 1, count)
-        fresh = _unseen(near, matrix, scratch, touched)
+        fresh = _unseen(linked, matrix, scratch, touched)
         touched += fresh
         if following < count:  # most often it is the next one indeed
-            _fetch(graph.ground, _row(beam[following]), graph.ground.strides[0] // LINE)
+            fetch_row(graph.ground, row_of(beam[following]), graph.ground.strides[0] // LINE)
         for place in range(fresh):
             row = scratch.fresh[place]
-            key = _key(_near(matrix, row, query), row)
+            key = key_of(near(matrix, row, query), row)
             if count == effort and key < beam[count - 1]:
                 continue
-            following = min(following, _insert(beam, count, effort, key))
+            following = min(following, insert(beam, count, effort, key))
             count = min(count + 1, effort)
         at = _next(beam, following, count)
     for place in range(touched):
@@ -419,17 +255,17 @@ def _rank(keys: Any, matrix: Any, query: Any, bias: Any, scores: Any, rows: Any)
     """Score rows anew, and give the best."""
     lines = matrix.strides[0] // LINE
     for place in range(min(_AHEAD, keys.shape[0])):
-        _fetch(matrix, _row(keys[place]), lines)
+        fetch_row(matrix, row_of(keys[place]), lines)
     for place in range(keys.shape[0]):
         if place + _AHEAD < keys.shape[0]:
-            _fetch(matrix, _row(keys[place + _AHEAD]), lines)
-        row = _row(keys[place])
-        keys[place] = _key(np.float32(_near(matrix, row, query) + bias), row)
+            fetch_row(matrix, row_of(keys[place + _AHEAD]), lines)
+        row = row_of(keys[place])
+        keys[place] = key_of(np.float32(near(matrix, row, query) + bias), row)
     keys.sort()
     for place in range(rows.shape[0]):
         behind = keys.shape[0] - 1 - place
-        rows[place] = _row(keys[behind]) if behind >= 0 else -1
-        scores[place] = _score(keys[behind]) if behind >= 0 else -np.inf
+        rows[place] = row_of(keys[behind]) if behind >= 0 else -1
+        scores[place] = score_of(keys[behind]) if behind >= 0 else -np.inf
 
 
 @compiled
@@ -451,7 +287,7 @@ def _search(
         start = _descend(graph, codes.matrix, walking)
         count = _walk(graph, codes.matrix, walking, start, effort, scratch)
         if whole:
-            bias = _weigh(queries[number], vectors, scratch.final)
+            bias = weigh(queries[number], vectors, scratch.final)
         else:
             scratch.final[:] = scratch.weights
         _rank(scratch.beam[: min(fetch, count)], vectors.matrix, scratch.final, bias, scores[number], rows[number])

@@ -1,0 +1,183 @@
+"""Inverted lists with codes of bytes and half bytes: the least memory at which little is lost, scanned at memory's speed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biencoder.errors import ArgumentError, CorruptError
+from biencoder.index.base import Capabilities, Metric, Parameters, RowProgress, VectorIndex
+from biencoder.index.faiss_index import SAMPLE, limit_threads, number
+from biencoder.index.faiss_library import faiss
+from biencoder.index.ivf import CLUSTERED_BY_GRAPH_FROM, ROWS_PER_LIST, default_lists
+from biencoder.index.reduction import spread_sample
+from biencoder.scoring import FloatArray, RowArray
+from biencoder.storage.vectors import blocks
+
+if TYPE_CHECKING:
+    from biencoder.index.scan import Lists, Scan
+
+_BLOCK = 8192
+"""Rows coded at once."""
+_ROUNDS = 10
+"""Of k-means."""
+_ROW_BYTES = 8
+"""A code's factor, and the number of its row."""
+_LINKS, _EFFORT = 32, 64
+"""Of a graph of centres, where rows are assigned by one."""
+
+
+class IvfSqIndex(VectorIndex):
+    """Lists of codes, of a byte for the dimensions that differ most and of half a byte for the others.
+
+    ``lists`` 0 takes a power of two near four times the root of the rows, ``dimension`` 0 all dimensions; ``nprobe`` trades
+    time for recall, call by call. How codes are made is told in `biencoder.index.scalar_codes`.
+
+    >>> import numpy as np
+    >>> index = IvfSqIndex.build(np.eye(4, dtype=np.float32), metric="cosine")
+    >>> index.search(np.array([[0.0, 0.6, 0.8, 0.0]], dtype=np.float32), k=2)[1].tolist()
+    [[2, 1]]
+    """
+
+    engine: ClassVar[str] = "ivfsq"
+    capabilities: ClassVar[Capabilities] = Capabilities(exact=False)
+    build_defaults: ClassVar[Parameters] = {"lists": 0, "dimension": 0}
+    search_defaults: ClassVar[Parameters] = {"nprobe": 64}
+    may_be_zero = frozenset({"lists", "dimension"})
+
+    def __init__(self, lists: Lists, *, metric: Metric, parameters: Parameters) -> None:
+        from biencoder.index.scalar_codes import shape_of
+        from biencoder.index.scan import Scan
+
+        super().__init__(metric=metric, dimension=lists.basis.shape[1], parameters=parameters)
+        self._lists = lists
+        self._scan: Scan = Scan(lists, shape_of(lists.basis.shape[0]))
+
+    def __len__(self) -> int:
+        return len(self._lists.rows)
+
+    def row_bytes(self) -> float:
+        """A code with its factor, and the number of its row."""
+        return float(self._lists.codes.shape[1] + _ROW_BYTES)
+
+    def save(self, folder: Path) -> None:
+        """Write an ``.npy`` file for each array."""
+        for name in self._lists._fields:
+            np.save(folder / f"{name}.npy", getattr(self._lists, name), allow_pickle=False)
+
+    @classmethod
+    def load(cls, folder: Path, *, metric: Metric, parameters: Parameters) -> Self:
+        """Map the files."""
+        from biencoder.index.scan import Lists
+
+        arrays = [_mapped(folder / f"{name}.npy") for name in Lists._fields]
+        lists = Lists(*arrays)
+        if not len(lists.codes) == len(lists.factors) == len(lists.rows) == lists.starts[-1]:
+            raise CorruptError(f"{folder} is damaged: its files are of different lengths; build the index again")
+        return cls(lists, metric=metric, parameters=parameters)
+
+    @classmethod
+    def _build(cls, vectors: FloatArray, *, metric: Metric, parameters: Parameters, progress: RowProgress) -> Self:
+        from biencoder.index.scalar_codes import basis, steps
+        from biencoder.index.scan import Lists
+
+        limit_threads()
+        width = vectors.shape[1]
+        dimension = number(parameters, "dimension") or width
+        if dimension > width:
+            raise ArgumentError(f"dimension is {dimension}; the vectors have {width}")
+        count = min(number(parameters, "lists") or default_lists(len(vectors)), len(vectors))
+        sample = spread_sample(vectors, max(SAMPLE, ROWS_PER_LIST * count))
+        turn = basis(sample[:: max(1, len(sample) // SAMPLE)], dimension)
+        sample = sample @ turn.T
+        centres = _clustered(sample, count)
+        nearest = _Nearest(centres)
+        some = spread_sample(sample, SAMPLE)
+        widths = steps(some - centres[nearest(some)])
+        del sample, some  # of millions of rows they are gigabytes
+        assigned = np.concatenate([nearest(rows @ turn.T) for rows in _told(vectors, progress, 0)])
+        order = np.argsort(assigned, kind="stable")
+        starts = np.searchsorted(assigned[order], np.arange(count + 1)).astype(np.int64)
+        codes, factors = _coded(_told(vectors, progress, 1), turn, centres, assigned, order, widths)
+        lists = Lists(turn, centres, starts, codes, factors, order.astype(np.int32), widths)
+        return cls(lists, metric=metric, parameters=parameters)
+
+    def _search(self, queries: FloatArray, *, k: int, parameters: Parameters) -> tuple[FloatArray, RowArray]:
+        scores, rows = self._scan.search(queries, probes=number(parameters, "nprobe"), k=k)
+        if rows[:, -1].min() < 0:  # the lists that were probed held too few
+            short = np.flatnonzero(rows[:, -1] < 0)
+            scores[short], rows[short] = self._scan.search(queries[short], probes=len(self._lists.centres), k=k)
+        return scores, rows
+
+
+class _Nearest:
+    """The nearest centre of each row: one by one, or through a graph where there are many."""
+
+    def __init__(self, centres: FloatArray) -> None:
+        dimension = centres.shape[1]
+        if len(centres) < CLUSTERED_BY_GRAPH_FROM:
+            self._index: Any = faiss.IndexFlatL2(dimension)
+        else:
+            self._index = faiss.IndexHNSWFlat(dimension, _LINKS)
+            self._index.hnsw.efSearch = _EFFORT
+        self._index.add(centres)
+
+    def __call__(self, rows: FloatArray) -> NDArray[np.int32]:
+        limit_threads()
+        found: NDArray[np.int32] = self._index.search(np.ascontiguousarray(rows), 1)[1][:, 0].astype(np.int32)
+        return found
+
+
+def _clustered(sample: FloatArray, count: int) -> FloatArray:
+    """Centres by k-means."""
+    dimension = sample.shape[1]
+    clustering = faiss.Clustering(dimension, count)
+    clustering.niter = _ROUNDS
+    clustering.min_points_per_centroid = 1
+    index = faiss.IndexFlatL2(dimension) if count < CLUSTERED_BY_GRAPH_FROM else faiss.IndexHNSWFlat(dimension, _LINKS)
+    clustering.train(np.ascontiguousarray(sample), index)
+    return np.asarray(faiss.vector_to_array(clustering.centroids), np.float32).reshape(count, dimension)
+
+
+def _coded(
+    parts: Iterator[FloatArray],
+    turn: FloatArray,
+    centres: FloatArray,
+    assigned: NDArray[np.int32],
+    order: RowArray,
+    widths: FloatArray,
+) -> tuple[NDArray[np.uint8], FloatArray]:
+    """Codes and factors of all rows, list by list."""
+    from biencoder.index.scalar_codes import encode, shape_numbers, shape_of
+
+    shape = shape_of(len(turn))
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(len(order))
+    codes = np.zeros((len(order), shape.size), np.uint8)
+    factors = np.empty(len(order), np.float32)
+    at = 0
+    for rows in parts:
+        here = slice(at, at + len(rows))
+        encode(rows @ turn.T, centres, assigned[here], places[here], shape_numbers(shape), widths, codes, factors)
+        at += len(rows)
+    return codes, factors
+
+
+def _told(vectors: FloatArray, progress: RowProgress, passed: int) -> Iterator[FloatArray]:
+    """Rows block by block, of the first or the second of two passes."""
+    done = 0
+    for rows in blocks(vectors, size=_BLOCK):
+        yield rows
+        done += len(rows)
+        progress((passed * len(vectors) + done) // 2, len(vectors))
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    try:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise CorruptError(f"{path} is damaged: it cannot be read ({error}); build the index again") from None
