@@ -49,3 +49,4 @@ $(VENV)/.dev: $(VENV)/.installed
 
 clean:
 	rm -rf $(VENV) quickstart build dist src/*.egg-info
+	find src -name "*.nb[ic]" -delete

@@ -91,20 +91,68 @@ def test_centres_by_a_graph_are_as_good(monkeypatch: pytest.MonkeyPatch, index: 
         assert found >= share(index.search(QUERIES, k=K, parameters={"nprobe": probes})[1]) - 0.05
 
 
-@pytest.mark.parametrize("damage", ["missing", "short", "text", "rows"])
-def test_damaged_files_are_told(damage: str, index: IvfSqIndex, tmp_path: Path) -> None:
+DAMAGE: list[tuple[str, Any]] = [
+    ("codes", lambda array: array[:-1]),
+    ("codes", lambda array: array[:, :10]),
+    ("codes", np.asfortranarray),
+    ("codes", lambda array: array.astype(np.int8)),
+    ("rows", lambda array: array - 1),
+    ("rows", lambda array: array + 1),
+    ("rows", lambda array: array.astype(np.int64)),
+    ("factors", lambda array: array[1:]),
+    ("factors", lambda array: array.astype(np.float64)),
+    ("starts", lambda array: array[:0]),
+    ("starts", lambda array: array + 1),
+    ("starts", lambda array: np.concatenate([array[:3], array[2:3] * 2, array[4:]])),
+    ("centres", lambda array: np.concatenate([array, array])),
+    ("centres", lambda array: np.ascontiguousarray(array[:, 1:])),
+    ("basis", lambda array: array[0]),
+    ("basis", lambda array: array[1:]),
+    ("steps", lambda array: array[:1]),
+    ("steps", lambda array: array[0]),
+]
+
+
+@pytest.mark.parametrize(("name", "change"), DAMAGE)
+def test_files_that_do_not_belong_together_are_told(name: str, change: Any, index: IvfSqIndex, tmp_path: Path) -> None:
+    """The scan is compiled without checks: what it is given must be sound."""
+    index.save(tmp_path)
+    IvfSqIndex.load(tmp_path, metric="cosine", parameters=index.parameters)
+    np.save(tmp_path / f"{name}.npy", change(np.load(tmp_path / f"{name}.npy")))
+    with pytest.raises(CorruptError, match=r"is damaged: its files do not belong together; build the index again$"):
+        IvfSqIndex.load(tmp_path, metric="cosine", parameters=index.parameters)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"codes", b"PK\x03\x04", "short"])
+def test_files_that_cannot_be_read_are_told(content: bytes | str | None, index: IvfSqIndex, tmp_path: Path) -> None:
     index.save(tmp_path)
     path = tmp_path / "codes.npy"
-    if damage == "missing":
+    if content is None:
         path.unlink()
-    elif damage == "short":
-        path.write_bytes(path.read_bytes()[:-1])
-    elif damage == "text":
-        path.write_text("codes")
     else:
-        np.save(path, np.load(path)[:-1])
-    with pytest.raises(CorruptError, match=r"is damaged: .*; build the index again$"):
+        path.write_bytes(path.read_bytes()[:-1] if isinstance(content, str) else content)
+    with pytest.raises(CorruptError, match=r"codes.npy is damaged: it cannot be read \(.*\); build the index again$"):
         IvfSqIndex.load(tmp_path, metric="cosine", parameters=index.parameters)
+
+
+def test_all_rows_of_many_are_sorted_out_as_few_are(index: IvfSqIndex) -> None:
+    scores, rows = index.search(QUERIES[:1], k=3999, parameters={"nprobe": 64})
+    assert len(set(rows[0].tolist())) == 3999
+    few_scores, few = index.search(QUERIES[:1], k=300, parameters={"nprobe": 64})
+    np.testing.assert_array_equal(rows[:, :300], few)
+    np.testing.assert_array_equal(scores[:, :300], few_scores)
+
+
+def test_numbers_beyond_what_kmeans_takes_are_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"^the vectors hold 1e\+19; engine ivfsq takes numbers up to 1e\+15$"):
+        IvfSqIndex.build(np.full((3, 4), 1e19, np.float32), metric="dot")
+
+
+def test_a_query_of_nearly_nothing_and_one_of_nothing(index: IvfSqIndex) -> None:
+    for query in (QUERIES[:1] * np.float32(1e-37), np.zeros((1, 160), np.float32)):
+        scores, rows = index.search(query, k=3)
+        assert np.abs(scores).max() <= 1e-35
+        assert (rows >= 0).all()
 
 
 def test_rows_that_are_their_centres_have_no_difference() -> None:
@@ -170,3 +218,16 @@ def test_the_nearest_centres_are_the_nearest(probes: int) -> None:
     expected = np.lexsort((np.arange(500), -products))[:probes]
     keys = scratch.probed[:count][::-1][:probes]
     assert [int(2**31 - 1 - ((key >> 1) & (2**31 - 1))) for key in keys] == expected.tolist()
+
+
+def test_great_scores_do_not_leave_the_histogram() -> None:
+    """Scores whose difference and whose own rounding disagree in the last bits."""
+    half = np.concatenate([np.ones(2048), np.zeros(2048)]).astype(np.float32)
+    centres = scan.byte_codes(np.stack([half, 1 - half]))
+    query = np.full(4096, 127, np.int8)
+    query[-1] = 124
+    none: Any = np.empty(0, np.float32)
+    scores, bins, probed, best = (np.zeros(size, kind) for size, kind in ((2, "i4"), (1025, "i4"), (2, "i8"), (1, "i8")))
+    scratch = scan._Scratch(none, none, query, query, scores, bins[:1024], probed, best)
+    assert scan._nearest_centres(centres, scratch, 1) == 1
+    assert int(bins[1024]) == 0

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from biencoder.index import hnsw, kernels
+from biencoder.errors import CorruptError
+from biencoder.index import faiss_graph, hnsw, kernels
 from biencoder.index.base import Value
 from biencoder.index.faiss_index import FaissIndex
 from biencoder.index.hnsw import HnswIndex
@@ -134,6 +135,41 @@ def test_without_room_faiss_walks(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = by_faiss(index, monkeypatch, parameters=EFFORT)[1]
     np.testing.assert_array_equal(rows, expected)
     assert index._walk() is None
+
+
+def test_with_a_limit_of_its_own_faiss_walks_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("Cannot allocate memory")
+
+    index = built({})
+    monkeypatch.setattr(faiss_graph, "roomy_zeros", refuse)
+    assert index.search(QUERIES[:1], k=K)[1].shape == (1, K)
+    assert index._walk() is None
+
+
+@pytest.mark.parametrize("damage", ["entry", "level", "rescorer"])
+def test_graphs_that_no_walk_can_be_trusted_to(damage: str, tmp_path: Path) -> None:
+    """FAISS reads them without a word."""
+    index = built({"codes": "int8", "rescore": "float16"})
+    core = index._layers.core.hnsw
+    if damage == "entry":
+        core.entry_point = -1
+    elif damage == "level":
+        core.max_level = 14
+    elif index._layers.rescorer is not None:
+        index._layers.rescorer.ntotal = 1
+    index.save(tmp_path)
+    with pytest.raises(CorruptError, match=r"is damaged.*; build the index again$"):
+        HnswIndex.load(tmp_path, metric="cosine", parameters=index.parameters).search(QUERIES[:1], k=1)
+
+
+def test_great_efforts_are_bounded_by_the_rows() -> None:
+    index = built({})
+    for effort in (3000, 10**9, 2**62):
+        assert index.search(QUERIES[:1], k=K, parameters={"ef_search": effort})[1].shape == (1, K)
+    walk = index._walk()
+    assert walk is not None
+    assert len(walk._own_scratch(1).beam) == 3000
 
 
 def test_to_be_prepared_is_to_have_the_walk() -> None:

@@ -88,6 +88,25 @@ def test_anything_in_any_order(tmp_path: Path, seed: int, passages: PassageOptio
     assert Searcher.open(place, model=MODEL).search_many(QUERIES, hybrid=True) == fresh_one.search_many(QUERIES, hybrid=True)
 
 
+def test_a_refresh_keeps_the_index_of_what_was_built_and_stayed(tmp_path: Path) -> None:
+    """What a large index has prepared is not made once more for each new document."""
+    place = tmp_path / "x"
+    build_index(MODEL, corpus(50), out=place, engine="hnsw")
+    searcher = Searcher.open(place, model=MODEL)
+    assert isinstance(searcher.documents, Layers)
+    index = searcher.documents.base.index
+    add_documents(place, [Document("new", "aspirin heart zebra")], model=MODEL)
+    assert searcher.refresh()
+    assert isinstance(searcher.documents, Layers)
+    assert searcher.documents.base.index is index
+    assert searcher.search("aspirin heart zebra", k=1)[0].id == "new"
+    compact_index(place)
+    assert searcher.refresh()
+    assert isinstance(searcher.documents, Layers)
+    assert searcher.documents.base.index is not index
+    assert searcher.search("aspirin heart zebra", k=1)[0].id == "new"
+
+
 @pytest.mark.parametrize("engine", ["exact", "hnsw", "ivfpq", "ivfrabitq", "ivfsq"])
 def test_every_engine_takes_them(tmp_path: Path, engine: str) -> None:
     place = tmp_path / "x"

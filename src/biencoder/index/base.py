@@ -198,7 +198,8 @@ class VectorIndex(ABC):
         if found.ndim != 2 or found.shape[1] != self.dimension:
             raise ArgumentError(f"queries have shape {found.shape}; (n, {self.dimension}) was expected")
         if found.dtype == np.float32:
-            vectors = np.ascontiguousarray(found)
+            # Kernels are compiled for arrays that may be written to, and would be once more for others.
+            vectors = np.ascontiguousarray(found) if found.flags.writeable else found.copy()
         elif np.issubdtype(found.dtype, np.floating):
             with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity, and is refused below
                 vectors = np.ascontiguousarray(found, dtype=np.float32)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biencoder.errors import CorruptError
 from biencoder.index.faiss_index import Layers
 from biencoder.index.faiss_library import faiss
 from biencoder.index.kernels import Codes, padded
@@ -16,7 +17,14 @@ from biencoder.scoring import FloatArray
 
 
 def walk_of(layers: Layers) -> Walk:
-    """A walk through an HNSW core, whose graph and codes are copied; vectors for rescoring stay where FAISS has them."""
+    """A walk through an HNSW core.
+
+    Codes and the links of the ground level are copied; links above it, and vectors for rescoring, stay where FAISS has them.
+
+    Raises:
+        CorruptError: where FAISS has read what no walk can be trusted to.
+    """
+    _check(layers)
     hnsw, storage = layers.core.hnsw, faiss.downcast_index(layers.core.storage)
     levels = faiss.vector_to_array(hnsw.cum_nneighbor_per_level).astype(np.int64)
     links = _view(hnsw.neighbors)
@@ -26,7 +34,23 @@ def walk_of(layers: Layers) -> Walk:
     graph = Graph(ground, links, starts, levels, int(hnsw.max_level), int(hnsw.entry_point))
     codes, scale, offset = _codes(storage)
     rescorer = None if layers.rescorer is None else Codes(*_codes(layers.rescorer))
-    return Walk(graph, padded(codes, scale, offset), _projection(layers), rescorer)
+    return Walk(graph, padded(codes, scale, offset), _projection(layers), rescorer, layers)
+
+
+def _check(layers: Layers) -> None:
+    """What FAISS does not make sure of when it reads a file: compiled kernels go where they are sent."""
+    core, whole, rescorer = layers.core, layers.whole, layers.rescorer
+    hnsw = core.hnsw
+    sound = (
+        0 <= hnsw.entry_point < whole.ntotal
+        and 0 <= hnsw.max_level < hnsw.cum_nneighbor_per_level.size() - 1
+        and hnsw.levels.size() == core.ntotal == whole.ntotal
+        and hnsw.levels.at(hnsw.entry_point) == hnsw.max_level + 1
+        and (rescorer is None or (rescorer.ntotal == whole.ntotal and rescorer.d == whole.d))
+        and (layers.transform is not None or core.d == whole.d)
+    )
+    if not sound:
+        raise CorruptError("the graph is damaged: its parts do not belong together; build the index again")
 
 
 def _view(vector: Any) -> NDArray[Any]:

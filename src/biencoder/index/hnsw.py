@@ -6,6 +6,8 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from biencoder.index.base import Metric, Parameters
 from biencoder.index.faiss_index import SCALARS, FaissIndex, Layers, make_room, number
 from biencoder.index.faiss_library import faiss
@@ -15,6 +17,8 @@ from biencoder.scoring import FloatArray, RowArray
 if TYPE_CHECKING:
     from biencoder.index.walk import Walk
 
+_MOST_KEPT = 8192
+"""Effort up to which the walk keeps its best in a sorted list; beyond, FAISS's heap is faster."""
 _ROW_BYTES = 12
 """Where a row's neighbours begin, and its level."""
 
@@ -22,9 +26,9 @@ _ROW_BYTES = 12
 class HnswIndex(FaissIndex):
     """A graph; ``ef_search`` trades time for recall, call by call.
 
-    FAISS builds and stores it; the walk through it is compiled here, and copies graph and codes into memory at the first
-    search. Where more than half of the free memory would go there, FAISS walks through the file as it lies on the disk, at
-    about a third of the speed.
+    FAISS builds and stores it; the walk through it is compiled here, and copies codes and links of the ground level into
+    memory at the first search. Where more than half of the free memory would go there, FAISS walks through the file as it
+    lies on the disk, at about a third of the speed.
 
     ``codes`` says in which format the graph holds its vectors. Two builds over the same vectors with several threads differ in
     a few links: judge a build by its recall.
@@ -53,23 +57,33 @@ class HnswIndex(FaissIndex):
         self._opened: tuple[Walk | None] | None = None
 
     def prepare(self) -> None:
-        """Load the walk, and copy graph and codes."""
-        self._walk()
+        """Load the walk, and copy graph and codes, by a search."""
+        self.search(np.zeros((1, self.dimension), np.float32), k=1)
 
     def _walk(self) -> Walk | None:
         """What walks; None where FAISS has to."""
         if self._opened is None:
             with self._opening:
                 if self._opened is None:
-                    fits = len(self) * self._core_row_bytes() <= free_memory() / 2
-                    self._opened = (_opened(self._layers) if fits else None,)
+                    self._opened = (self._new_walk(),)
         return self._opened[0]
 
+    def _new_walk(self) -> Walk | None:
+        if len(self) * self._core_row_bytes() > free_memory() / 2:
+            return None
+        from biencoder.index.faiss_graph import walk_of  # its compiler is imported only now
+
+        try:
+            return walk_of(self._layers)
+        except (OSError, MemoryError):  # a limit of this process's own
+            return None
+
     def _found(self, queries: FloatArray, fetch: int, k: int, parameters: Parameters) -> tuple[FloatArray, RowArray]:
-        walk = self._walk()
+        effort = min(max(number(parameters, "ef_search"), fetch), len(self))
+        walk = self._walk() if effort <= _MOST_KEPT else None
         if walk is None:
             return super()._found(queries, fetch, k, parameters)
-        return walk.search(queries, effort=max(number(parameters, "ef_search"), fetch), fetch=fetch, k=k)
+        return walk.search(queries, effort=effort, fetch=fetch, k=k)
 
     @classmethod
     def _core(cls, rows: int, dimension: int, parameters: Parameters) -> Any:  # noqa: ARG003 - a graph grows as it must
@@ -110,10 +124,3 @@ class HnswIndex(FaissIndex):
 def _neighbours(links: int) -> float:
     """Of a row: twice the links on the ground level, and on average 1 / (links - 1) levels of links above."""
     return 2 * links + links / max(links - 1, 1)
-
-
-def _opened(layers: Layers) -> Walk:
-    """The walk, with a copy of graph and codes; its compiler is imported only now."""
-    from biencoder.index.faiss_graph import walk_of
-
-    return walk_of(layers)

@@ -27,6 +27,7 @@ _ROUNDS = 10
 """Of k-means."""
 _ROW_BYTES = 8
 """A code's factor, and the number of its row."""
+_GREATEST = 1e15
 _LINKS, _EFFORT = 32, 64
 """Of a graph of centres, where rows are assigned by one."""
 
@@ -54,11 +55,17 @@ class IvfSqIndex(VectorIndex):
         from biencoder.index.scan import Scan
 
         super().__init__(metric=metric, dimension=lists.basis.shape[1], parameters=parameters)
+        for name in lists._fields:  # as of mapped ones: kernels are compiled for one kind of array or the other
+            getattr(lists, name).flags.writeable = False
         self._lists = lists
         self._scan: Scan = Scan(lists, shape_of(lists.basis.shape[0]))
 
     def __len__(self) -> int:
         return len(self._lists.rows)
+
+    def prepare(self) -> None:
+        """Load the scan, by a search."""
+        self.search(np.zeros((1, self.dimension), np.float32), k=1)
 
     def row_bytes(self) -> float:
         """A code with its factor, and the number of its row."""
@@ -74,10 +81,9 @@ class IvfSqIndex(VectorIndex):
         """Map the files."""
         from biencoder.index.scan import Lists
 
-        arrays = [_mapped(folder / f"{name}.npy") for name in Lists._fields]
-        lists = Lists(*arrays)
-        if not len(lists.codes) == len(lists.factors) == len(lists.rows) == lists.starts[-1]:
-            raise CorruptError(f"{folder} is damaged: its files are of different lengths; build the index again")
+        lists = Lists(*(_mapped(folder / f"{name}.npy") for name in Lists._fields))
+        if not _belong_together(lists):
+            raise CorruptError(f"{folder} is damaged: its files do not belong together; build the index again")
         return cls(lists, metric=metric, parameters=parameters)
 
     @classmethod
@@ -91,6 +97,7 @@ class IvfSqIndex(VectorIndex):
         if dimension > width:
             raise ArgumentError(f"dimension is {dimension}; the vectors have {width}")
         count = min(number(parameters, "lists") or default_lists(len(vectors)), len(vectors))
+        _check_greatest(vectors)
         sample = spread_sample(vectors, max(SAMPLE, ROWS_PER_LIST * count))
         turn = basis(sample[:: max(1, len(sample) // SAMPLE)], dimension)
         sample = sample @ turn.T
@@ -112,6 +119,14 @@ class IvfSqIndex(VectorIndex):
             short = np.flatnonzero(rows[:, -1] < 0)
             scores[short], rows[short] = self._scan.search(queries[short], probes=len(self._lists.centres), k=k)
         return scores, rows
+
+
+def _check_greatest(vectors: FloatArray) -> None:
+    """FAISS ends the process where a distance overflows."""
+    for rows in blocks(vectors, size=_BLOCK):
+        greatest = float(np.abs(rows).max())
+        if greatest > _GREATEST:
+            raise ArgumentError(f"the vectors hold {greatest:.3g}; engine ivfsq takes numbers up to {_GREATEST:g}")
 
 
 class _Nearest:
@@ -176,8 +191,31 @@ def _told(vectors: FloatArray, progress: RowProgress, passed: int) -> Iterator[F
         progress((passed * len(vectors) + done) // 2, len(vectors))
 
 
+def _belong_together(lists: Lists) -> bool:
+    """Whether arrays have the types, shapes and numbers that the compiled scan takes for granted."""
+    from biencoder.index.scalar_codes import shape_of
+
+    kinds = ("f4", "f4", "i8", "u1", "f4", "i4", "f4")
+    dimensions = (2, 2, 1, 2, 1, 1, 1)
+    arrays: tuple[NDArray[Any], ...] = tuple(getattr(lists, name) for name in lists._fields)
+    for array, kind, count in zip(arrays, kinds, dimensions, strict=True):
+        if not (array.dtype == kind and array.ndim == count and array.flags.c_contiguous):
+            return False
+    rows, (dimension, width) = len(lists.rows), lists.basis.shape
+    if not 0 < dimension <= width or not rows or lists.starts.size < 2:
+        return False
+    shapes = (
+        lists.centres.shape == (len(lists.starts) - 1, dimension)
+        and lists.codes.shape == (rows, shape_of(dimension).size)
+        and lists.factors.shape == (rows,)
+        and lists.steps.shape == (2,)
+    )
+    in_order = lists.starts[0] == 0 and lists.starts[-1] == rows and bool((np.diff(lists.starts) >= 0).all())
+    return shapes and in_order and int(lists.rows.min()) >= 0 and int(lists.rows.max()) < rows
+
+
 def _mapped(path: Path) -> NDArray[Any]:
     try:
-        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+        return np.asarray(np.lib.format.open_memmap(path, mode="r"))
     except (OSError, ValueError, EOFError) as error:
         raise CorruptError(f"{path} is damaged: it cannot be read ({error}); build the index again") from None

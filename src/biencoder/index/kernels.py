@@ -30,7 +30,8 @@ class Codes(NamedTuple):
     """Vectors as they are stored.
 
     Attributes:
-        matrix: shape (n, width): float32, the bits of float16, or bytes; each row padded with zeros to whole cache lines.
+        matrix: shape (n, width): float32, the bits of float16, or bytes; what is walked over has each row padded with zeros to
+            whole cache lines.
         scale: what a byte's unit is worth in each dimension, shape (d,); ones where codes are floating-point.
         offset: what a byte of 0 stands for, shape (d,); zeros where codes are floating-point.
     """

@@ -2,7 +2,7 @@
 
 Numba compiles for the processor that it runs on, and keeps what it compiled (beside the source, else in the user's cache
 folder) under that processor's name. What it keeps is thrown away when the kernel's own file changes, not when this one does:
-after a change here, delete `__pycache__`.
+after a change here or in `kernels.py`, delete what `__pycache__` holds (`make clean` does).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 _Kernel = TypeVar("_Kernel", bound=Callable[..., Any])
@@ -35,8 +36,14 @@ def compiled(kernel: _Kernel) -> _Kernel:
 
 def multiplies_bytes() -> bool:
     """Whether this processor multiplies and adds bytes by whole lines and half lines (AVX-512 VNNI and VL)."""
-    features = llvm.get_host_cpu_features() if llvm.get_process_triple().startswith("x86_64") else {}
-    return bool(features.get("avx512vnni") and features.get("avx512vl"))
+    return {"+avx512vnni", "+avx512vl"} <= _features()
+
+
+def _features() -> set[str]:
+    """What Numba compiles for, which a user may have limited; empty on other processors than x86."""
+    if not llvm.get_process_triple().startswith("x86_64"):
+        return set()
+    return set(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
 
 
 def _prefetch(typing: Any, address: Any) -> Any:  # noqa: ARG001 - the signature of an intrinsic
@@ -57,9 +64,20 @@ def _half(typing: Any, bits: Any) -> Any:  # noqa: ARG001
     """The number that 16 bits are as a half float."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        if llvm.get_process_triple().startswith("x86_64") and "+f16c" not in _features():
+            return _half_by_bits(builder, arguments[0])
         return builder.fpext(builder.bitcast(arguments[0], ir.HalfType()), ir.FloatType())
 
     return types.float32(types.uint16), generate
+
+
+def _half_by_bits(builder: Any, bits: Any) -> Any:
+    """Without an instruction for it: the bits moved to where a float32 has them, and the exponent set right by a product."""
+    whole = builder.zext(bits, ir.IntType(32))
+    moved = builder.shl(builder.and_(whole, whole.type(0x7FFF)), whole.type(13))
+    size = builder.fmul(builder.bitcast(moved, ir.FloatType()), ir.Constant(ir.FloatType(), 2.0**112))
+    sign = builder.shl(builder.and_(whole, whole.type(0x8000)), whole.type(16))
+    return builder.bitcast(builder.or_(builder.bitcast(size, whole.type), sign), ir.FloatType())
 
 
 def _bits_of(typing: Any, number: Any) -> Any:  # noqa: ARG001

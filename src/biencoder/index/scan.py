@@ -9,7 +9,7 @@ import numpy as np
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from biencoder.index.kernels import Codes, insert, key_of, near, padded, row_of, score_of, weigh
+from biencoder.index.kernels import Codes, key_of, near, padded, row_of, score_of, weigh
 from biencoder.index.native import LINE, byte_products, compiled, multiplies_bytes, nibble_products, prefetch
 from biencoder.index.scalar_codes import Shape, padded_query, shape_numbers
 from biencoder.index.sharing import share_out
@@ -17,6 +17,10 @@ from biencoder.scoring import FloatArray, RowArray
 
 _BINS = 1024
 """Of a histogram by which the nearest centres are told from the others."""
+_LEAST_UNIT = 1e-30
+"""Of a query's bytes; what is less is nothing, and its inverse too great for a float32."""
+_KEPT = 256
+"""Keys that are collected, at least, before the best of them are sorted out."""
 _AHEAD = 16
 """Rows whose codes are asked for before they are compared."""
 
@@ -98,7 +102,7 @@ class Scan:
 
     def _scratch(self, k: int) -> _Scratch:
         found: _Scratch | None = getattr(self._local, "value", None)
-        if found is None or len(found.best) < k:
+        if found is None or len(found.best) < 2 * k:
             lists, dimension = self._lists.centres.shape
             width = self._centres.matrix.shape[1]
             found = self._local.value = _Scratch(
@@ -109,7 +113,7 @@ class Scan:
                 scores=np.empty(lists, np.int32),
                 bins=np.empty(_BINS, np.int32),
                 probed=np.empty(lists, np.int64),
-                best=np.empty(max(k, 128), np.int64),
+                best=np.empty(max(2 * k, _KEPT), np.int64),
             )
         return found
 
@@ -176,7 +180,7 @@ def _round(numbers: Any, rounded: Any) -> Any:
         greatest = max(greatest, abs(numbers[place]))
     unit = greatest / np.float32(127)
     for place in range(numbers.shape[0]):
-        rounded[place] = np.int8(np.rint(numbers[place] / unit)) if unit > 0 else np.int8(0)
+        rounded[place] = np.int8(np.rint(numbers[place] / unit)) if unit > _LEAST_UNIT else np.int8(0)
     return unit
 
 
@@ -189,8 +193,13 @@ def _sum(numbers: Any) -> Any:
 
 
 @compiled
+def _bin(above: Any, scale: Any) -> Any:
+    return min(np.int64(np.float32(above) * scale), _BINS - 1)
+
+
+@compiled
 def _nearest_centres(centres: Codes, scratch: _Scratch, probes: Any) -> Any:
-    """Collect the keys of the best centres, best first; returns how many."""
+    """Collect the keys of the best centres and of a few behind them, the best last; returns how many."""
     scores, bins, probed = scratch.scores, scratch.bins, scratch.probed
     lists = scores.shape[0]
     least, greatest = np.int32(2**31 - 1), np.int32(-(2**31))
@@ -199,16 +208,16 @@ def _nearest_centres(centres: Codes, scratch: _Scratch, probes: Any) -> Any:
         scores[number] = score
         least, greatest = min(least, score), max(greatest, score)
     bins[:] = 0
-    scale = np.float32(_BINS - 1) / max(np.float32(greatest) - np.float32(least), np.float32(1))
+    scale = np.float32(_BINS - 1) / max(np.float32(greatest - least), np.float32(1))
     for number in range(lists):
-        bins[np.int64(np.float32(scores[number] - least) * scale)] += 1
+        bins[_bin(scores[number] - least, scale)] += 1
     lowest, above = _BINS - 1, 0
     while lowest > 0 and above + bins[lowest] < probes:
         above += bins[lowest]
         lowest -= 1
     count = 0
     for number in range(lists):
-        if np.int64(np.float32(scores[number] - least) * scale) >= lowest:
+        if _bin(scores[number] - least, scale) >= lowest:
             probed[count] = key_of(scores[number], number)
             count += 1
     probed[:count].sort()
@@ -216,8 +225,18 @@ def _nearest_centres(centres: Codes, scratch: _Scratch, probes: Any) -> Any:
 
 
 @compiled
-def _scan_list(lists: Lists, number: Any, scratch: _Scratch, units: Any, count: Any, k: Any) -> Any:
-    """Take in the rows of a list; returns how many of the best there are now."""
+def _keep_best(keys: Any, k: Any) -> Any:
+    """Put the best k first, best first; returns the last of them."""
+    keys.sort()
+    size = keys.shape[0]
+    for place in range(size // 2):
+        keys[place], keys[size - 1 - place] = keys[size - 1 - place], keys[place]
+    return keys[k - 1]
+
+
+@compiled
+def _scan_list(lists: Lists, number: Any, scratch: _Scratch, units: Any, count: Any, least: Any, k: Any) -> Any:
+    """Collect the keys of a list's rows that are above the least; returns how many there are now, and the least."""
     wide_bytes, narrow_bytes, wide_unit, narrow_unit, bias = units
     nearness = np.float32(0)
     for at in range(lists.centres.shape[1]):
@@ -231,10 +250,13 @@ def _scan_list(lists: Lists, number: Any, scratch: _Scratch, units: Any, count: 
         wide, narrow = _products(lists.codes[place], scratch.own, wide_bytes, narrow_bytes)
         difference = wide_unit * np.float32(wide) + narrow_unit * np.float32(narrow) + bias
         key = key_of(np.float32(nearness + lists.factors[place] * difference), lists.rows[place])
-        if count < k or key > best[count - 1]:
-            insert(best, count, k, key)
-            count = min(count + 1, k)
-    return count
+        if key > least:
+            best[count] = key
+            count += 1
+            if count == best.shape[0]:
+                least = _keep_best(best, k)
+                count = k
+    return count, least
 
 
 @compiled
@@ -262,10 +284,12 @@ def _search(
         # The middle of a step: codes count from the lowest.
         bias = -wide_unit * np.float32(127.5) * _sum(own[:wide_bytes]) - narrow_unit * np.float32(7.5) * _sum(own[wide_bytes:])
         units = (wide_bytes, narrow_bytes, wide_unit, narrow_unit, np.float32(bias))
-        count = 0
+        count, least = 0, np.int64(-(2**63))
         for place in range(min(probes, listed)):
             centre = row_of(scratch.probed[listed - 1 - place])
-            count = _scan_list(lists, centre, scratch, units, count, k)
+            count, least = _scan_list(lists, centre, scratch, units, count, least, k)
+        scratch.best[count:] = -(2**63)
+        _keep_best(scratch.best, k)
         for place in range(k):
             rows[number, place] = row_of(scratch.best[place]) if place < count else -1
             scores[number, place] = score_of(scratch.best[place]) if place < count else -np.inf

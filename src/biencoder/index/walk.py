@@ -64,9 +64,11 @@ class Walk:
         codes: what the walk compares.
         projection: takes queries into the codes' dimensions, shape (d, D); of no rows where there is nothing to reduce.
         vectors: in all dimensions, by which the best are scored anew; None where the codes themselves do that.
+        owner: of the memory that arrays lie in, kept as long as they are.
     """
 
-    def __init__(self, graph: Graph, codes: Codes, projection: FloatArray, vectors: Codes | None) -> None:
+    def __init__(self, graph: Graph, codes: Codes, projection: FloatArray, vectors: Codes | None, owner: object) -> None:
+        self._owner = owner
         self._graph, self._codes, self._projection = graph, codes, projection
         self._vectors = codes if vectors is None else vectors
         self._whole = vectors is not None
@@ -182,7 +184,9 @@ def _descend(graph: Graph, matrix: Any, query: Any) -> Any:
         while moved:
             moved = False
             start = np.int64(graph.starts[row])
-            for place in range(start + graph.levels[level], start + graph.levels[level + 1]):
+            # A damaged link could lead to a row that does not reach this level.
+            end = min(start + graph.levels[level + 1], np.int64(graph.starts[row + 1]))
+            for place in range(start + graph.levels[level], end):
                 other = np.int64(graph.links[place])
                 if other < 0:
                     break

@@ -38,6 +38,11 @@ class Opened:
         """Whether the folder is still as it was."""
         return self.state == _state(self.folder)
 
+    def keep_index(self, before: Opened) -> None:
+        """Where what was built is still the same, go on with the index that was open before, and what it has prepared."""
+        if self.state[:2] == before.state[:2] and isinstance(self.documents, Layers) and isinstance(before.documents, Layers):
+            self.documents.base.index = before.documents.base.index
+
 
 def open_index(folder: Path) -> Opened:
     """Open an index folder as it is at one moment.

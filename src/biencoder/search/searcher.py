@@ -123,6 +123,7 @@ class Searcher:
             return False
         opened = open_index(self._opened.folder)
         _check_model(self.model, opened, None)
+        opened.keep_index(self._opened)
         opened.documents.prepare()
         self._documents, self._opened = opened.documents, opened
         return True
