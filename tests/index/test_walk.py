@@ -24,7 +24,6 @@ DESIGNS: list[dict[str, Value]] = [
     {"codes": "float32", "dimension": 0, "rescore": "none"},
     {"codes": "float16", "dimension": 24, "rescore": "none"},
     {"codes": "int8", "dimension": 0, "rescore": "none"},
-    {"codes": "float32", "dimension": 24, "rescore": "int8"},
     {"codes": "float16", "dimension": 24, "rescore": "float32"},
     {"codes": "int8", "dimension": 24, "rescore": "float16"},
 ]

@@ -12,14 +12,14 @@ from biencoder.index.faiss_index import Layers
 from biencoder.index.faiss_library import faiss
 from biencoder.index.kernels import Codes, padded
 from biencoder.index.pages import roomy_zeros
-from biencoder.index.walk import Graph, Walk, ground_links
+from biencoder.index.walk import Graph, Walk, split_links
 from biencoder.scoring import FloatArray
 
 
 def walk_of(layers: Layers) -> Walk:
     """A walk through an HNSW core.
 
-    Codes and the links of the ground level are copied; links above it, and vectors for rescoring, stay where FAISS has them.
+    Codes and links are copied; vectors for rescoring stay where FAISS has them.
 
     Raises:
         CorruptError: where FAISS has read what no walk can be trusted to.
@@ -27,11 +27,11 @@ def walk_of(layers: Layers) -> Walk:
     _check(layers)
     hnsw, storage = layers.core.hnsw, faiss.downcast_index(layers.core.storage)
     levels = faiss.vector_to_array(hnsw.cum_nneighbor_per_level).astype(np.int64)
-    links = _view(hnsw.neighbors)
-    starts = _view(hnsw.offsets)
+    links, starts = _view(hnsw.neighbors), _view(hnsw.offsets)
     ground = roomy_zeros((len(starts) - 1, int(levels[1])), np.int32)
-    ground_links(links, starts, ground)
-    graph = Graph(ground, links, starts, levels, int(hnsw.max_level), int(hnsw.entry_point))
+    upper, upper_starts = np.empty(len(links) - ground.size, np.int32), np.empty(len(starts), np.int64)
+    split_links(links, starts, ground, upper, upper_starts)
+    graph = Graph(ground, upper, upper_starts, levels[1:] - levels[1], int(hnsw.max_level), int(hnsw.entry_point))
     codes, scale, offset = _codes(storage)
     rescorer = None if layers.rescorer is None else Codes(*_codes(layers.rescorer))
     return Walk(graph, padded(codes, scale, offset), _projection(layers), rescorer, layers)

@@ -26,8 +26,8 @@ _ROW_BYTES = 12
 class HnswIndex(FaissIndex):
     """A graph; ``ef_search`` trades time for recall, call by call.
 
-    FAISS builds and stores it; the walk through it is compiled here, and copies codes and links of the ground level into
-    memory at the first search. Where more than half of the free memory would go there, FAISS walks through the file as it
+    FAISS builds and stores it; the walk through it is compiled here, and copies codes and links into memory at the first
+    search. Where more than half of the free memory would go there, FAISS walks through the file as it
     lies on the disk, at about a third of the speed.
 
     ``codes`` says in which format the graph holds its vectors. Two builds over the same vectors with several threads differ in

@@ -28,16 +28,16 @@ class Graph(NamedTuple):
 
     Attributes:
         ground: neighbours on the ground level, shape (n, links), -1 after the last.
-        links: of all levels, row by row.
-        starts: where a row's links begin, shape (n + 1,).
-        levels: where those of each level begin within a row's.
+        upper: those on the levels above, row by row.
+        starts: where a row's begin in `upper`, shape (n + 1,).
+        levels: where those of level 1, of level 2 and so on begin within a row's.
         top: the highest level.
         entry: the row where every walk begins.
     """
 
     ground: NDArray[np.int32]
-    links: NDArray[np.int32]
-    starts: NDArray[np.uint64]
+    upper: NDArray[np.int32]
+    starts: NDArray[np.int64]
     levels: NDArray[np.int64]
     top: int
     entry: int
@@ -126,12 +126,26 @@ class Walk:
 
 
 @compiled
-def ground_links(links: NDArray[np.int32], starts: NDArray[np.uint64], ground: NDArray[np.int32]) -> None:
-    """Copy every row's links on the ground level into a matrix."""
+def split_links(links: Any, starts: Any, ground: Any, upper: Any, upper_starts: Any) -> None:
+    """Copy links, which lie row by row, to those of the ground level and those above.
+
+    Args:
+        links: of all levels.
+        starts: where a row's begin, shape (n + 1,).
+        ground: shape (n, links on the ground level).
+        upper: room for all others.
+        upper_starts: shape (n + 1,).
+    """
+    upper_starts[0] = 0
     for row in range(ground.shape[0]):
         start = np.int64(starts[row])
         for place in range(ground.shape[1]):
             ground[row, place] = links[start + place]
+        start += ground.shape[1]
+        others = np.int64(starts[row + 1]) - start
+        for place in range(others):
+            upper[upper_starts[row] + place] = links[start + place]
+        upper_starts[row + 1] = upper_starts[row] + others
 
 
 def _walking(matrix: Any, scratch: Any) -> Any:
@@ -183,11 +197,11 @@ def _descend(graph: Graph, matrix: Any, query: Any) -> Any:
         moved = True
         while moved:
             moved = False
-            start = np.int64(graph.starts[row])
+            start = graph.starts[row]
             # A damaged link could lead to a row that does not reach this level.
-            end = min(start + graph.levels[level + 1], np.int64(graph.starts[row + 1]))
-            for place in range(start + graph.levels[level], end):
-                other = np.int64(graph.links[place])
+            end = min(start + graph.levels[level], graph.starts[row + 1])
+            for place in range(start + graph.levels[level - 1], end):
+                other = np.int64(graph.upper[place])
                 if other < 0:
                     break
                 score = near(matrix, other, query)
