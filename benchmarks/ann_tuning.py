@@ -74,7 +74,7 @@ def chosen(engine: str, matrix: Any, asked: Any, truth: Truth, goal: Goal, work:
     """What tuning chooses."""
     print(f"tuning {engine}", file=sys.stderr, flush=True)
     tuned = tune(matrix, asked, goal=goal, metric="cosine", engine=engine)
-    return Setting.of(engine, reopened(tuned.index, work / engine), dict(tuned.index.parameters), truth)
+    return Setting.of(engine, reopened(tuned.index, work / "chosen" / engine), dict(tuned.index.parameters), truth)
 
 
 def known(design: Design, truth: Truth, goal: Goal, work: Path) -> list[Setting]:
@@ -84,7 +84,7 @@ def known(design: Design, truth: Truth, goal: Goal, work: Path) -> list[Setting]
     print(f"{design}: {', '.join(str(point) for point in points) or 'does not reach it'}", file=sys.stderr, flush=True)
     if not points:
         return []
-    index = reopened(trial.index, work / str(design).replace(" ", "_"))
+    index = reopened(trial.index, work / "known" / str(design).replace(" ", "_"))
     fastest = min(points, key=lambda point: point.p50_ms)
     return [Setting.of(str(design), index, fastest.parameters, truth)]
 
