@@ -27,6 +27,7 @@ K = 10
 QUERIES = "queries.npy"
 EFFORTS = (16, 24, 32, 40, 48, 56, 64, 72, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 512, 768)
 PROBES = (4, 8, 12, 16, 20, 24, 32, 40, 48, 56, 64, 80, 96, 128, 160, 192, 256, 384)
+TICKS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 LADDERS = {"faiss-ivfpq": PROBES, "scann": PROBES}
 PEERS = ("faiss-hnsw", "faiss-ivfpq", "hnswlib", "usearch", "scann", "svs", "svs-lvq")
 
@@ -187,12 +188,6 @@ def table(results: dict[str, Any]) -> None:
         print(said)
 
 
-def points_of(results: dict[str, Any], take: Any) -> float:
-    """The least or greatest time that the plot shows."""
-    shown = [one["p50"] for facts in results["contenders"].values() for one in facts["frontier"] if one["recall"] >= 0.8]
-    return float(take(shown))
-
-
 def draw(results: dict[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
@@ -203,8 +198,9 @@ def draw(results: dict[str, Any], path: Path) -> None:
         axes.plot([one["recall"] for one in points], [one["p50"] for one in points], marker="o", markersize=3, label=name)
     axes.axvline(results["recall"], linestyle=":", color="grey")
     axes.set_yscale("log")
-    axes.set_yticks([0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10], [f"{tick:g}" for tick in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)])
-    axes.set(ylim=(points_of(results, min) * 0.8, points_of(results, max) * 1.25))
+    axes.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
+    shown = [one["p50"] for facts in results["contenders"].values() for one in facts["frontier"] if one["recall"] >= 0.8]
+    axes.set(ylim=(min(shown) * 0.8, max(shown) * 1.25))
     axes.set(xlabel="recall@10", ylabel="milliseconds a query (p50, one thread)", xlim=(0.8, 1.0))
     axes.set_title(f"{results['rows']:,} vectors of sentences, real queries", fontsize=10)
     axes.grid(alpha=0.3, which="both")

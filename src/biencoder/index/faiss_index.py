@@ -136,9 +136,7 @@ class FaissIndex(VectorIndex):
     def _build(cls, vectors: FloatArray, *, metric: Metric, parameters: Parameters, progress: RowProgress) -> Self:
         limit_threads()
         width = vectors.shape[1]
-        dimension = number(parameters, "dimension") or width
-        if dimension > width:
-            raise ArgumentError(f"dimension is {dimension}; the vectors have {width}")
+        dimension = asked_dimension(parameters, width)
         core = cls._core(len(vectors), dimension, parameters)
         sample = spread_sample(vectors, cls._training_rows(core))
         transform = None
@@ -235,6 +233,18 @@ class FaissIndex(VectorIndex):
 def number(parameters: Parameters, name: str) -> int:
     """A parameter that is a number."""
     return int(parameters[name])
+
+
+def asked_dimension(parameters: Parameters, width: int) -> int:
+    """How many of a vector's dimensions are asked for; 0 is all.
+
+    Raises:
+        ArgumentError: for more than there are.
+    """
+    dimension = number(parameters, "dimension") or width
+    if dimension > width:
+        raise ArgumentError(f"dimension is {dimension}; the vectors have {width}")
+    return dimension
 
 
 def best_first(scores: FloatArray, rows: RowArray, *, k: int) -> tuple[FloatArray, RowArray]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from biencoder.errors import ArgumentError, CorruptError
 from biencoder.index.base import Capabilities, Metric, Parameters, RowProgress, VectorIndex
-from biencoder.index.faiss_index import SAMPLE, limit_threads, number
+from biencoder.index.faiss_index import SAMPLE, asked_dimension, limit_threads, number
 from biencoder.index.faiss_library import faiss
 from biencoder.index.ivf import CLUSTERED_BY_GRAPH_FROM, ROWS_PER_LIST, default_lists
 from biencoder.index.reduction import spread_sample
@@ -92,21 +92,17 @@ class IvfSqIndex(VectorIndex):
         from biencoder.index.scan import Lists
 
         limit_threads()
-        width = vectors.shape[1]
-        dimension = number(parameters, "dimension") or width
-        if dimension > width:
-            raise ArgumentError(f"dimension is {dimension}; the vectors have {width}")
+        dimension = asked_dimension(parameters, vectors.shape[1])
         count = min(number(parameters, "lists") or default_lists(len(vectors)), len(vectors))
         _check_greatest(vectors)
         sample = spread_sample(vectors, max(SAMPLE, ROWS_PER_LIST * count))
-        turn = basis(sample[:: max(1, len(sample) // SAMPLE)], dimension)
-        sample = sample @ turn.T
-        centres = _clustered(sample, count)
-        nearest = _Nearest(centres)
         some = spread_sample(sample, SAMPLE)
-        widths = steps(some - centres[nearest(some)])
+        turn = basis(some, dimension)
+        centres, index = _clustered(sample @ turn.T, count)
+        some = some @ turn.T
+        widths = steps(some - centres[_nearest(index, some)])
         del sample, some  # of millions of rows they are gigabytes
-        assigned = np.concatenate([nearest(rows @ turn.T) for rows in _told(vectors, progress, 0)])
+        assigned = np.concatenate([_nearest(index, rows @ turn.T) for rows in _told(vectors, progress, 0)])
         order = np.argsort(assigned, kind="stable")
         starts = np.searchsorted(assigned[order], np.arange(count + 1)).astype(np.int64)
         codes, factors = _coded(_told(vectors, progress, 1), turn, centres, assigned, order, widths)
@@ -129,33 +125,26 @@ def _check_greatest(vectors: FloatArray) -> None:
             raise ArgumentError(f"the vectors hold {greatest:.3g}; engine ivfsq takes numbers up to {_GREATEST:g}")
 
 
-class _Nearest:
-    """The nearest centre of each row: one by one, or through a graph where there are many."""
-
-    def __init__(self, centres: FloatArray) -> None:
-        dimension = centres.shape[1]
-        if len(centres) < CLUSTERED_BY_GRAPH_FROM:
-            self._index: Any = faiss.IndexFlatL2(dimension)
-        else:
-            self._index = faiss.IndexHNSWFlat(dimension, _LINKS)
-            self._index.hnsw.efSearch = _EFFORT
-        self._index.add(centres)
-
-    def __call__(self, rows: FloatArray) -> NDArray[np.int32]:
-        limit_threads()
-        found: NDArray[np.int32] = self._index.search(np.ascontiguousarray(rows), 1)[1][:, 0].astype(np.int32)
-        return found
-
-
-def _clustered(sample: FloatArray, count: int) -> FloatArray:
-    """Centres by k-means."""
+def _clustered(sample: FloatArray, count: int) -> tuple[FloatArray, Any]:
+    """Centres by k-means, and FAISS's index of them, where rows find theirs: one by one, or by a graph where there are many."""
     dimension = sample.shape[1]
     clustering = faiss.Clustering(dimension, count)
     clustering.niter = _ROUNDS
     clustering.min_points_per_centroid = 1
-    index = faiss.IndexFlatL2(dimension) if count < CLUSTERED_BY_GRAPH_FROM else faiss.IndexHNSWFlat(dimension, _LINKS)
-    clustering.train(np.ascontiguousarray(sample), index)
-    return np.asarray(faiss.vector_to_array(clustering.centroids), np.float32).reshape(count, dimension)
+    by_graph = count >= CLUSTERED_BY_GRAPH_FROM
+    index = faiss.IndexHNSWFlat(dimension, _LINKS) if by_graph else faiss.IndexFlatL2(dimension)
+    clustering.train(np.ascontiguousarray(sample), index)  # leaves the last centres in the index
+    if by_graph:
+        index.hnsw.efSearch = _EFFORT
+    centres = np.asarray(faiss.vector_to_array(clustering.centroids), np.float32).reshape(count, dimension)
+    return centres, index
+
+
+def _nearest(index: Any, rows: FloatArray) -> NDArray[np.int32]:
+    """The nearest centre of each row."""
+    limit_threads()
+    found: NDArray[np.int32] = index.search(np.ascontiguousarray(rows), 1)[1][:, 0].astype(np.int32)
+    return found
 
 
 def _coded(

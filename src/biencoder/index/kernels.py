@@ -97,6 +97,12 @@ def _near_kernels() -> tuple[Any, Any, Any, Any]:
     return by_bytes, by_halves, by_floats, by_lines
 
 
+@compiled
+def _flipped(bits: Any) -> Any:
+    """From a float's bits to an integer that sorts like it, and back."""
+    return bits if bits >= 0 else np.int32(bits ^ np.int32(0x7FFFFFFF))
+
+
 def _order(score: Any) -> Any:
     """An int32 that sorts like a score; chosen by its type while compiling."""
     raise NotImplementedError
@@ -107,8 +113,7 @@ def _order_by_type(score: Any) -> Any:
         return score
 
     def of_float(score: Any) -> Any:
-        bits = np.int32(0) if score == 0 else bits_of(score)  # there are two zeros
-        return bits if bits >= 0 else np.int32(bits ^ np.int32(0x7FFFFFFF))
+        return _flipped(np.int32(0) if score == 0 else bits_of(score))  # there are two zeros
 
     return of_float if str(score) == "float32" else of_integer
 
@@ -131,8 +136,7 @@ def row_of(key: Any) -> Any:
 @compiled
 def score_of(key: Any) -> Any:
     """The score of a key that was made of a floating-point one."""
-    bits = np.int32(key >> 32)
-    return float_of(bits if bits >= 0 else np.int32(bits ^ np.int32(0x7FFFFFFF)))
+    return float_of(_flipped(np.int32(key >> 32)))
 
 
 @compiled
@@ -141,6 +145,16 @@ def fetch_row(matrix: Any, row: Any, lines: Any) -> None:
     own = np.uintp(matrix.ctypes.data) + np.uintp(row) * np.uintp(matrix.strides[0])
     for line in range(lines):
         prefetch(own + np.uintp(line * LINE))
+
+
+@compiled
+def turn(query: Any, matrix: Any, turned: Any) -> None:
+    """A query times each row of a matrix."""
+    for place in range(matrix.shape[0]):
+        total, own = np.float32(0), matrix[place]
+        for at in range(query.shape[0]):
+            total += own[at] * query[at]
+        turned[place] = total
 
 
 @compiled

@@ -9,8 +9,8 @@ import numpy as np
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from biencoder.index.kernels import Codes, key_of, near, padded, row_of, score_of, weigh
-from biencoder.index.native import LINE, byte_products, compiled, multiplies_bytes, nibble_products, prefetch
+from biencoder.index.kernels import Codes, fetch_row, key_of, near, padded, row_of, score_of, turn, weigh
+from biencoder.index.native import LINE, byte_products, compiled, multiplies_bytes, nibble_products
 from biencoder.index.scalar_codes import Shape, padded_query, shape_numbers
 from biencoder.index.sharing import share_out
 from biencoder.scoring import FloatArray, RowArray
@@ -164,15 +164,6 @@ def _products_kernels() -> tuple[Any, Any]:
 
 
 @compiled
-def _turn(query: Any, basis: Any, turned: Any) -> None:
-    for place in range(basis.shape[0]):
-        total, own = np.float32(0), basis[place]
-        for at in range(query.shape[0]):
-            total += own[at] * query[at]
-        turned[place] = total
-
-
-@compiled
 def _round(numbers: Any, rounded: Any) -> Any:
     """Numbers as bytes; returns the worth of one."""
     greatest = np.float32(0)
@@ -238,15 +229,11 @@ def _keep_best(keys: Any, k: Any) -> Any:
 def _scan_list(lists: Lists, number: Any, scratch: _Scratch, units: Any, count: Any, least: Any, k: Any) -> Any:
     """Collect the keys of a list's rows that are above the least; returns how many there are now, and the least."""
     wide_bytes, narrow_bytes, wide_unit, narrow_unit, bias = units
-    nearness = np.float32(0)
-    for at in range(lists.centres.shape[1]):
-        nearness += scratch.query[at] * lists.centres[number, at]
-    size = np.uintp(lists.codes.shape[1])
-    start = np.uintp(lists.codes.ctypes.data)
+    nearness = near(lists.centres, number, scratch.query)
+    lines = -(-lists.codes.shape[1] // LINE)
     best = scratch.best
     for place in range(lists.starts[number], lists.starts[number + 1]):
-        for line in range(0, lists.codes.shape[1], LINE):
-            prefetch(start + np.uintp(place + _AHEAD) * size + np.uintp(line))
+        fetch_row(lists.codes, place + _AHEAD, lines)
         wide, narrow = _products(lists.codes[place], scratch.own, wide_bytes, narrow_bytes)
         difference = wide_unit * np.float32(wide) + narrow_unit * np.float32(narrow) + bias
         key = key_of(np.float32(nearness + lists.factors[place] * difference), lists.rows[place])
@@ -274,7 +261,7 @@ def _search(
     wide, wide_bytes, narrow = shape
     narrow_bytes = lists.codes.shape[1] - wide_bytes
     for number in range(queries.shape[0]):
-        _turn(queries[number], lists.basis, scratch.query)
+        turn(queries[number], lists.basis, scratch.query)
         weigh(scratch.query, centres, scratch.weights)
         _round(scratch.weights[: wide + narrow], scratch.coarse)
         listed = _nearest_centres(centres, scratch, probes)

@@ -14,7 +14,7 @@ import numpy as np
 from numba.extending import overload
 from numpy.typing import NDArray
 
-from biencoder.index.kernels import Codes, fetch_row, insert, key_of, near, row_of, score_of, weigh
+from biencoder.index.kernels import Codes, fetch_row, insert, key_of, near, row_of, score_of, turn, weigh
 from biencoder.index.native import LINE, compiled
 from biencoder.index.sharing import share_out
 from biencoder.scoring import FloatArray, RowArray
@@ -171,11 +171,7 @@ def _prepare(query: Any, codes: Codes, projection: Any, scratch: _Scratch) -> An
     """The query in the codes' dimensions, with floating-point weights and with weights of a byte; returns the bias."""
     size = codes.scale.shape[0]
     if projection.shape[0]:
-        for place in range(size):
-            total, own = np.float32(0), projection[place]
-            for number in range(query.shape[0]):
-                total += own[number] * query[number]
-            scratch.short[place] = total
+        turn(query, projection, scratch.short)
     else:
         scratch.short[:] = query
     bias = weigh(scratch.short, codes, scratch.weights)
