@@ -84,21 +84,19 @@ class Scan:
         Returns:
             Estimated inner products and rows, shape (m, k); -1 where the lists held fewer.
         """
-        scores, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
 
-        def some(part: slice) -> None:
+        def some(part: FloatArray, found: tuple[FloatArray, RowArray]) -> None:
             _search(
-                queries[part],
+                part,
                 self._lists,
                 self._centres,
                 shape_numbers(self._shape),
                 self._scratch(k),
                 (min(probes, len(self._lists.centres)), k),
-                (scores[part], rows[part]),
+                found,
             )
 
-        share_out(len(queries), some)
-        return scores, rows
+        return share_out(queries, k, some)
 
     def _scratch(self, k: int) -> _Scratch:
         found: _Scratch | None = getattr(self._local, "value", None)

@@ -86,22 +86,20 @@ class Walk:
         Returns:
             Inner products and rows, shape (m, k); -1 where a walk found fewer.
         """
-        scores, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
 
-        def some(part: slice) -> None:
+        def some(part: FloatArray, found: tuple[FloatArray, RowArray]) -> None:
             _search(
-                queries[part],
+                part,
                 self._graph,
                 self._codes,
                 self._projection,
                 self._vectors,
                 self._own_scratch(effort),
                 (effort, fetch, self._whole),
-                (scores[part], rows[part]),
+                found,
             )
 
-        share_out(len(queries), some)
-        return scores, rows
+        return share_out(queries, k, some)
 
     def _own_scratch(self, effort: int) -> _Scratch:
         """This thread's, with room for so many."""
