@@ -1,22 +1,24 @@
 """How an index grows: building, memory, disk and the time of a query, from ten thousand vectors to ten million.
 
-    python benchmarks/ann_growth.py --vectors VECTORS --out RESULTS [--sizes 10000 100000 1000000 10000000] [--recall 0.95]
-        [--queries 1000] [--rounds 5] [--threads 1] [--keep]
+    python benchmarks/ann_growth.py --vectors VECTORS --out RESULTS [--designs hnsw ivfpq ivfsq] [--recall 0.95]
+        [--sizes 10000 100000 1000000 10000000] [--queries 1000] [--rounds 5] [--threads 1] [--keep]
 
 VECTORS is what `ann_vectors.py` wrote. Up to what it holds, a size is a random part of it; beyond, vectors are made: every real
 one again and again with Gaussian noise, at a cosine of 0.9 to what it was. Made vectors show what building costs; recall means
 little over them, since their neighbours are noise.
 
-Ours is what tuning found at a million: `ivfpq`, 4 bits a code, rescored with int8. Each size is built by a process of its own,
-saved, and opened again from its file by another, which looks for the least effort that reaches the recall with the tuning
-queries; recall is of the test queries. Then ours and exact search take turns, one query at a time on one thread; of each the
-best round counts. Every part of every size is kept in RESULTS and not done again; vectors and indexes go when a size is done.
+The designs are what tuning prefers at a million: `hnsw` for speed, `ivfpq` for the time of building, `ivfsq` for memory. Each
+size of each is built by a process of its own, saved, and opened again from its file by another, which looks for the fastest
+setting that reaches the recall with the tuning queries; recall is of the test queries. Then ours and exact search take turns,
+one query at a time on one thread; of each the best round counts. Every part of every size is kept in RESULTS and not done
+again; vectors and indexes go when a size is done. Table and plot are of all that RESULTS holds.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import resource
 import shutil
@@ -32,14 +34,17 @@ import numpy as np
 from biencoder.index import VectorIndex, engine_class
 from biencoder.index.designs import Design
 from biencoder.index.measuring import Trial, Truth, latencies
-from biencoder.index.tuning import least_effort
+from biencoder.index.tuning import Goal, measure
 from biencoder.scoring import FloatArray
 from biencoder.storage.folder import folder_bytes, write_file, writing
 from biencoder.storage.vectors import VectorWriter, open_vectors
 
 K = 10
-DESIGN = Design("ivfpq", {"bits": 4, "rescore": "int8"})
-LEAST_CANDIDATES = 80
+DESIGNS = {
+    "hnsw": Design("hnsw", {"codes": "int8", "rescore": "float16"}),
+    "ivfpq": Design("ivfpq", {"bits": 4, "rescore": "int8"}),
+    "ivfsq": Design("ivfsq"),
+}
 SEED = 0
 COSINE = 0.9
 """Of a made vector to the real one that it comes from."""
@@ -47,6 +52,8 @@ BLOCK = 16384
 FEW_QUERIES = 256
 """Over made vectors: as many as exact search answers with one pass through the file."""
 PARTS = ("truth", "build", "search", "times")
+OWN_PARTS = PARTS[1:]
+"""Those of one design."""
 GB = 1e9
 MEMORY = ("RssAnon", "VmHWM")
 
@@ -79,13 +86,15 @@ def made(real: FloatArray, size: int, start: int) -> Iterator[FloatArray]:
 
 
 class Size:
-    """One size's folder and what is in it."""
+    """One size's folder and what is in it of one design."""
 
-    def __init__(self, given: argparse.Namespace, rows: int) -> None:
+    def __init__(self, given: argparse.Namespace, rows: int, name: str) -> None:
         self.given = given
         self.rows = rows
+        self.name = name
+        self.design = DESIGNS[name]
         self.folder: Path = given.out / str(rows)
-        self.index = self.folder / "index"
+        self.index = self.folder / name / "index"
         self.real = open_vectors(given.vectors / "documents")
         self.is_real = rows <= len(self.real)
         self.vectors = given.vectors / "documents" if rows == len(self.real) else self.folder / "vectors"
@@ -99,13 +108,13 @@ class Size:
         return Truth(open_vectors(self.vectors), self.queries(name), K, np.load(self.folder / f"least-{name}.npy"))
 
     def open(self, effort: dict[str, Any] | None = None) -> VectorIndex:
-        parameters = {**DESIGN.parameters, **(effort or {})}
-        engine = engine_class(DESIGN.engine)
+        parameters = {**self.design.parameters, **(effort or {})}
+        engine = engine_class(self.design.engine)
         resolved = engine.resolve(parameters, {**engine.build_defaults, **engine.search_defaults})
         return engine.load(self.index, metric="cosine", parameters=resolved)
 
     def part(self, name: str) -> Path:
-        return self.folder / f"{name}.json"
+        return self.folder / (self.name if name in OWN_PARTS else "") / f"{name}.json"
 
 
 def truth(size: Size) -> dict[str, Any]:
@@ -123,19 +132,20 @@ def build(size: Size) -> dict[str, Any]:
     matrix = open_vectors(size.vectors)
     marks: list[tuple[int, float]] = []
     began, spent = time.perf_counter(), time.process_time()
-    index = engine_class(DESIGN.engine).build(
+    index = engine_class(size.design.engine).build(
         matrix,
         metric="cosine",
-        parameters=DESIGN.parameters,
+        parameters=size.design.parameters,
         progress=lambda done, total: marks.append((done, time.perf_counter() - began)),  # noqa: ARG005 - as it is called
     )
     seconds, spent = time.perf_counter() - began, time.process_time() - spent
     (first, at), (last, end) = marks[0], marks[-1]
-    adding = (end - at) * last / (last - first) if last > first else 0.0
+    adding = min(seconds, (end - at) * last / (last - first)) if last > first else 0.0
     began = time.perf_counter()
     with writing(size.index) as folder:
         index.save(folder)
     return {
+        "threads": size.given.threads,
         "seconds": seconds,
         "cpu_seconds": spent,
         "training_seconds": seconds - adding,
@@ -146,25 +156,25 @@ def build(size: Size) -> dict[str, Any]:
 
 
 def search(size: Size) -> dict[str, Any]:
-    """The least effort that reaches the recall: with as few candidates as will do."""
+    """The fastest setting that reaches the recall."""
     began = time.perf_counter()
     index = size.open()
     opening = time.perf_counter() - began
-    trial = Trial(index, size.truth("tuning"), 0.0, 0.0)
-    for candidates in DESIGN.candidates(K):
-        if candidates is None or candidates < LEAST_CANDIDATES:
-            continue
-        effort = least_effort(trial, DESIGN, {"candidates": candidates}, size.given.recall)
-        if effort is not None:
-            recalls = np.sort(size.truth("test").recalls(index, effort))
-            return {
-                "opening_seconds": opening,
-                "effort": effort,
-                "recall_tuning": trial.recall(effort),
-                "recall": float(recalls.mean()),
-                "recall_worst_decile": float(recalls[: max(1, len(recalls) // 10)].mean()),
-            }
-    raise SystemExit(f"{size.rows:,} vectors: no effort reaches recall@{K} {size.given.recall}")
+    points = measure(Trial(index, size.truth("tuning"), 0.0, 0.0), size.design, Goal(size.given.recall, k=K))
+    reaching = [point for point in points if point.recall >= size.given.recall]
+    if not reaching:
+        raise SystemExit(f"{size.rows:,} vectors: no effort of {size.design} reaches recall@{K} {size.given.recall}")
+    best = min(reaching, key=lambda point: point.p50_ms)
+    names = (str(size.design.effort), "candidates")
+    effort = {name: best.parameters[name] for name in names if name in best.parameters}
+    recalls = np.sort(size.truth("test").recalls(index, effort))
+    return {
+        "opening_seconds": opening,
+        "effort": effort,
+        "recall_tuning": best.recall,
+        "recall": float(recalls.mean()),
+        "recall_worst_decile": float(recalls[: max(1, len(recalls) // 10)].mean()),
+    }
 
 
 def times(size: Size) -> dict[str, Any]:
@@ -214,42 +224,64 @@ def watched(command: list[str], threads: int) -> dict[str, Any]:
 def done(size: Size, name: str) -> dict[str, Any]:
     """A part's results, found or worked out by a process of its own."""
     if not size.part(name).exists():
-        command = [sys.executable, __file__, *sys.argv[1:], "--part", name, "--rows", str(size.rows)]
+        command = [sys.executable, __file__, *sys.argv[1:], "--part", name, "--rows", str(size.rows), "--design", size.name]
         answer = watched(command, size.given.threads if name == "build" else 1)
         write_file(size.part(name), json.dumps(answer, indent=1).encode())
     found: dict[str, Any] = json.loads(size.part(name).read_text())
-    print(f"{size.rows:,} {name}: {json.dumps(found)}", file=sys.stderr)
+    print(f"{size.rows:,} {size.name} {name}: {json.dumps(found)}", file=sys.stderr)
     return found
 
 
-def measured(size: Size) -> dict[str, Any]:
-    size.folder.mkdir(parents=True, exist_ok=True)
-    if size.vectors.parent == size.folder and not all(size.part(name).exists() for name in PARTS):
-        write_rows(size.vectors, np.asarray(size.real), size.rows)
-    found = {name: done(size, name) for name in PARTS}
-    if not size.given.keep:
-        for folder in (size.index, size.folder / "vectors"):
-            shutil.rmtree(folder, ignore_errors=True)
-    return {"rows": size.rows, "real": size.is_real, **found}
+def work_out(given: argparse.Namespace, rows: int) -> None:
+    """All designs of a size."""
+    sizes = [Size(given, rows, name) for name in given.designs]
+    if all(size.part(name).exists() for size in sizes for name in PARTS):
+        return
+    first = sizes[0]
+    first.folder.mkdir(parents=True, exist_ok=True)
+    if first.vectors.parent == first.folder:
+        write_rows(first.vectors, np.asarray(first.real), rows)
+    for size in sizes:
+        size.index.parent.mkdir(exist_ok=True)
+        for name in PARTS:
+            done(size, name)
+        if not given.keep:
+            shutil.rmtree(size.index, ignore_errors=True)
+    if not given.keep:
+        shutil.rmtree(first.folder / "vectors", ignore_errors=True)
+
+
+def gathered(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """What the folder holds of whole sizes, design by design."""
+    found = []
+    for name in DESIGNS:
+        rows = sorted(int(folder.name) for folder in given.out.iterdir() if folder.name.isdigit())
+        for size in (Size(given, count, name) for count in rows):
+            if all(size.part(part).exists() for part in PARTS):
+                parts = {part: json.loads(size.part(part).read_text()) for part in PARTS}
+                found.append({"design": name, "rows": size.rows, "real": size.is_real, **parts})
+    return found
 
 
 def table(sizes: list[dict[str, Any]]) -> None:
     header = (
-        "vectors", "train", "add", "µs a vector", "own memory", "B a vector", "nprobe", "candidates", "recall@10", "p50", "p99",
-        "exact p50", "× faster",
+        "vectors", "design", "train", "add", "µs a vector", "own memory", "B a vector", "effort", "candidates", "recall@10",
+        "p50", "p99", "exact p50", "× faster",
     )  # fmt: skip
     print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))
     for one in sizes:
         built, found, timed = one["build"], one["search"], one["times"]
+        effort = str(DESIGNS[one["design"]].effort)
         cells = (
             f"{one['rows']:,}{'' if one['real'] else ' (made)'}",
+            f"`{one['design']}`",
             f"{built['training_seconds']:,.1f} s",
             f"{built['adding_seconds']:,.1f} s",
             f"{built['seconds'] / one['rows'] * 1e6:.0f}",
             f"{built['peak_bytes'] / GB:.2f} GB",
             f"{built['bytes_per_vector']:.0f}",
-            str(found["effort"]["nprobe"]),
-            str(found["effort"]["candidates"]),
+            f"{effort} {found['effort'][effort]}",
+            str(found["effort"].get("candidates", "")),
             f"{found['recall']:.4f}",
             f"{timed['p50']:.3f} ms",
             f"{timed['p99']:.3f} ms",
@@ -259,24 +291,34 @@ def table(sizes: list[dict[str, Any]]) -> None:
         print("| " + " | ".join(cells) + " |")
 
 
+def lines(sizes: list[dict[str, Any]]) -> dict[str, list[tuple[int, float, bool]]]:
+    """Rows, milliseconds, and whether the rows are real, of exact search and each design."""
+    exact: dict[int, tuple[float, bool]] = {}
+    found: dict[str, list[tuple[int, float, bool]]] = {"exact": []}
+    for one in sizes:
+        rows, timed = one["rows"], one["times"]
+        exact[rows] = min(timed["exact_p50"], exact.get(rows, (math.inf, True))[0]), one["real"]
+        found.setdefault(one["design"], []).append((rows, timed["p50"], one["real"]))
+    found["exact"] = [(rows, *exact[rows]) for rows in sorted(exact)]
+    return found
+
+
 def draw(sizes: list[dict[str, Any]], path: Path) -> None:
     import matplotlib.pyplot as plt
     from matplotlib.ticker import StrMethodFormatter
 
     plt.rcParams["svg.hashsalt"] = "biencoder"
-    figure, axes = plt.subplots(figsize=(7, 4.4), layout="constrained")
-    rows = [one["rows"] for one in sizes]
-    for key, label, above in (("exact_p50", "exact search", True), ("p50", f"ours ({DESIGN.engine})", False)):
-        values = [one["times"][key] for one in sizes]
-        (line,) = axes.plot(rows, values, marker="o", label=label)
+    figure, axes = plt.subplots(figsize=(7, 4.6), layout="constrained")
+    told = {"exact": ((-6, 7), "right"), "hnsw": ((0, -16), "center")}  # the others' numbers would lie upon each other
+    for name, points in lines(sizes).items():
+        (line,) = axes.plot([rows for rows, _, _ in points], [value for _, value, _ in points], marker="o", label=name)
         colour = line.get_color()
-        unreal = [one for one in sizes if not one["real"]]
-        at_made, of_made = [one["rows"] for one in unreal], [one["times"][key] for one in unreal]
-        axes.scatter(at_made, of_made, facecolors="white", edgecolors=colour, zorder=3)
-        for at, value in zip(rows, values, strict=True):
-            place, side = ((-6, 7), "right") if above else ((0, -16), "center")
-            told = f"{value:.2f} ms" if value < 10 else f"{value:,.0f} ms"
-            axes.annotate(told, (at, value), place, textcoords="offset points", ha=side, color=colour)
+        unreal = [(rows, value) for rows, value, real in points if not real]
+        axes.scatter([at for at, _ in unreal], [of for _, of in unreal], facecolors="white", edgecolors=colour, zorder=3)
+        for rows, value, _ in points if name in told else ():
+            place, side = told[name]
+            text = f"{value:.2f} ms" if value < 10 else f"{value:,.0f} ms"
+            axes.annotate(text, (rows, value), place, textcoords="offset points", ha=side, color=colour)
     axes.set(xscale="log", yscale="log", xlabel="vectors", ylabel="milliseconds a query (p50, one thread)")
     hollow = "" if all(one["real"] for one in sizes) else "; hollow: vectors made of real ones and noise"
     axes.set_title(f"Time of a query as the index grows{hollow}", fontsize=10)
@@ -285,7 +327,7 @@ def draw(sizes: list[dict[str, Any]], path: Path) -> None:
     axes.minorticks_off()
     axes.margins(0.15)
     axes.grid(alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(path, metadata={"Date": None})
 
 
@@ -293,6 +335,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vectors", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder of the results; one that was begun is gone on with")
+    parser.add_argument("--designs", choices=list(DESIGNS), nargs="+", default=list(DESIGNS))
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000, 10_000_000])
     parser.add_argument("--recall", type=float, default=0.95)
     parser.add_argument("--queries", type=int, default=1000, help="for choosing the effort, and as many for judging it")
@@ -301,12 +344,15 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="vectors and indexes of sizes that are done")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("--rows", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--design", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.part:
-        print(json.dumps(STEPS[given.part](Size(given, given.rows))))
+        print(json.dumps(STEPS[given.part](Size(given, given.rows, given.design))))
         return
-    sizes = [measured(Size(given, rows)) for rows in given.sizes]
-    found = {"design": str(DESIGN), "k": K, "recall": given.recall, "made_cosine": COSINE, "sizes": sizes}
+    for rows in given.sizes:
+        work_out(given, rows)
+    sizes = gathered(given)
+    found = {"k": K, "recall": given.recall, "made_cosine": COSINE, "sizes": sizes}
     write_file(given.out / "growth.json", json.dumps(found, indent=1).encode())
     if not all(one["real"] for one in sizes):
         print(f"made: real vectors again with noise, at a cosine of {COSINE} to what they were; recall means little over them")

@@ -1,24 +1,29 @@
 """What training brings, beside sentence-transformers' own recipe: nDCG@10 and Recall@100 on test, stage by stage.
 
-    python benchmarks/train_quality.py COLLECTIONS --out RESULTS [--only scifact] [--seeds 0] [--systems ours]
-    python benchmarks/train_quality.py COLLECTIONS --out RESULTS --table
+    python benchmarks/train_quality.py COLLECTIONS --out RESULTS --runs RUNS [--only scifact] [--seeds 0] [--systems ours]
+    python benchmarks/train_quality.py --out RESULTS --table
 
 Collections: SciFact, the Python of this machine (three seeds each), MedQuAD with 3,000 of its training queries (one). Systems:
 
 - ``ours``: `fit` with its default curriculum and a budget; the stages one by one;
-- ``st-pairs``: MultipleNegativesRankingLoss, then `mine_hard_negatives` and the same loss again, bf16, at as many pairs;
-- ``st-time``: the same, for as long as ours took.
+- ``st-pairs``: MultipleNegativesRankingLoss, then `mine_hard_negatives` and the same loss again, at as many pairs, bf16 where
+  the processor has it;
+- ``st-time``: the same, for as long as ours took on this machine.
 
 Every part (collection, seed, system) is a process that leaves a JSON file with per-query values; parts that are there are not
-done again, so that the whole may run for hours, in pieces. The table averages each query over seeds, then tests (paired
-randomisation), with Holm's correction over collections.
+done again, so that the whole may run for hours, in pieces; a run of ours goes on in RUNS where it was interrupted. Files name
+the machine and the collection that they were made with: times are compared on one machine, and a collection must be the same
+in all. The table averages each query over seeds, then tests (paired randomisation), with Holm's correction over collections.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
+import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -92,12 +97,17 @@ def ours(task: dict[str, Any], collection: Any) -> dict[str, Any]:
         def say(self, message: str) -> None:
             print(message, file=sys.stderr, flush=True)
 
-    run = Path(task["out"]) / f"{task['name']}-{task['seed']}-run"
-    start = BiEncoder.load(MODEL, precision="fast", runtime="auto", max_length=LENGTHS[task["name"]])
+        def __call__(self, stage: str, done: int, total: int, facts: str = "") -> None:  # noqa: ARG002 - its signature
+            clock.write_text(f"{before + time.monotonic() - began:.1f}")
+
+    run = Path(task["runs"]) / f"{task['name']}-{task['seed']}"
+    clock = run.with_suffix(".seconds")
+    before = float(clock.read_text()) if run.exists() and clock.exists() else 0.0
     began = time.monotonic()
+    start = BiEncoder.load(MODEL, precision="fast", runtime="auto", max_length=LENGTHS[task["name"]])
     options = FitOptions.model_validate(options_of(task["name"], task["seed"], task["budget"]))
     model = fit(start, collection, out=run, options=options, progress=Lines())
-    seconds = time.monotonic() - began
+    seconds = before + time.monotonic() - began
     story = json.loads((run / "measures.json").read_text())
     stages = []
     for place, unit in zip(sorted((run / "units").iterdir()), story["units"], strict=False):
@@ -122,6 +132,8 @@ def theirs(task: dict[str, Any], collection: Any) -> dict[str, Any]:
 
     logging.disable(logging.WARNING)
     known = json.loads(Path(task["ours"]).read_text())
+    if task["system"] == "st-time" and known["machine"] != machine():
+        raise SystemExit(f"ours was timed on another machine ({known['machine']}); as much time means nothing here")
     model = SentenceTransformer(str(find_model(MODEL)), device="cpu")
     model.max_seq_length = TRAINED_LENGTHS[task["name"]]
     examples = collection.examples("train")
@@ -148,10 +160,13 @@ def theirs(task: dict[str, Any], collection: Any) -> dict[str, Any]:
 
 def _fit_theirs(model: Any, data: Any, *, count: int, seed: int, seconds: float | None) -> int:
     """Train until so many pairs or seconds are over; gives the pairs."""
+    import torch
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     from sentence_transformers.training_args import BatchSamplers
     from transformers import TrainerCallback
+
+    from biencoder.towers.precision import has_bfloat16
 
     began = time.monotonic()
     steps = 0
@@ -170,7 +185,7 @@ def _fit_theirs(model: Any, data: Any, *, count: int, seed: int, seconds: float 
             per_device_train_batch_size=64,
             learning_rate=RATE,
             warmup_steps=0.1,
-            bf16=True,
+            bf16=has_bfloat16(torch.device("cpu")),
             batch_sampler=BatchSamplers.NO_DUPLICATES,
             seed=seed,
             save_strategy="no",
@@ -195,10 +210,37 @@ def work(task: dict[str, Any]) -> None:
         found = (ours if task["system"] == "ours" else theirs)(task, collection)
     if task["name"] == "scifact":
         found["fresh"] = fresh_queries(collection)
+    found |= {"machine": machine(), "collection": digest(collection)}
     place = Path(task["file"])
     partial = place.with_suffix(".partial")
-    partial.write_text(json.dumps(found | {"task": task}))
+    told = {key: task[key] for key in ("name", "seed", "system", "budget")}
+    partial.write_text(json.dumps(found | {"task": told}, indent=1))
     partial.rename(place)
+
+
+def machine() -> str:
+    """What times depend on."""
+    import torch
+
+    from biencoder.cores import available_cores
+    from biencoder.towers.precision import has_bfloat16
+
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    bfloat16 = "bfloat16" if has_bfloat16(torch.device("cpu")) else "no bfloat16"
+    threads = os.environ.get("OMP_NUM_THREADS", available_cores())
+    return f"{name}, {threads} of {available_cores()} cores, {bfloat16}"
+
+
+def digest(collection: Any) -> str:
+    """Of all ids and judgements: two machines can hold different Python."""
+    found = hashlib.sha256()
+    for document in collection.documents:
+        found.update(document.id.encode() + b"\0")
+    for split in sorted(collection.splits):
+        for query, grades in sorted(collection.judgements(split).items()):
+            found.update(f"{split} {query} {sorted(grades.items())}\n".encode())
+    return found.hexdigest()
 
 
 def fresh_queries(collection: Any) -> list[str]:
@@ -225,7 +267,7 @@ def parts(given: argparse.Namespace) -> list[dict[str, Any]]:
                     "budget": given.budget or BUDGETS[name],
                 }
                 ours_file = given.out / f"{name}-{seed}-ours.json"
-                found.append(task | {"ours": str(ours_file), "out": str(given.out), "folder": str(given.collections)})
+                found.append(task | {"ours": str(ours_file), "runs": str(given.runs), "folder": str(given.collections)})
     return found
 
 
@@ -265,6 +307,8 @@ def table(given: argparse.Namespace) -> None:
     for name in SEEDS:
         files = {system: sorted(given.out.glob(f"{name}-*-{system}.json")) for system in ("zero-shot", *SYSTEMS)}
         files = {system: own for system, own in files.items() if own}
+        if len({json.loads(file.read_text())["collection"] for own in files.values() for file in own}) > 1:
+            raise SystemExit(f"{name}: not all parts are of the same collection; remove those of another")
         if "ours" not in files:
             continue
         print(f"\n{name}")
@@ -313,7 +357,8 @@ def tested(ours_files: list[Path], their_files: list[Path]) -> tuple[float, str]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("collections", type=Path, nargs="?")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, help="folder of the results; one that was begun is gone on with")
+    parser.add_argument("--runs", type=Path, default=Path("train-quality-runs"), help="folder of the runs of ours")
     parser.add_argument("--only", choices=list(SEEDS), action="append")
     parser.add_argument("--seeds", type=int, action="append")
     parser.add_argument("--systems", choices=SYSTEMS, action="append")
@@ -323,10 +368,13 @@ def main() -> None:
     given = parser.parse_args()
     if given.work:
         work(json.loads(given.work))
-    elif given.table:
+    elif given.table and given.out:
         table(given)
     else:
-        given.out.mkdir(parents=True, exist_ok=True)
+        if not (given.collections and given.out):
+            parser.error("COLLECTIONS and --out are needed")
+        for folder in (given.out, given.runs):
+            folder.mkdir(parents=True, exist_ok=True)
         run(given)
 
 

@@ -128,6 +128,15 @@ def test_queries_that_do_not_fit(engine: str, queries: FloatArray, k: int, messa
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("engine", ["ivfpq", "ivfrabitq", "ivfsq"])
+def test_numbers_beyond_what_kmeans_takes_are_refused(engine: str) -> None:
+    matrix = vectors(300)
+    matrix[7, 3] = -1e19
+    with pytest.raises(ArgumentError) as caught:
+        built(engine, matrix)
+    assert str(caught.value) == f"the vector in row 7 holds 1e+19; engine {engine} takes numbers up to 1e+15"
+
+
 @engines
 @pytest.mark.parametrize(
     ("matrix", "message"),

@@ -66,6 +66,8 @@ class VectorIndex(ABC):
     """What a parameter may be, where that is one of a few."""
     may_be_zero: ClassVar[frozenset[str]] = frozenset()
     """Numbers of which 0 leaves the choice to the engine; all others are at least 1."""
+    greatest: ClassVar[float] = float(np.finfo(np.float32).max)
+    """What a vector's numbers may be at most, of either sign."""
 
     def __init__(self, *, metric: Metric, dimension: int, parameters: Parameters) -> None:
         self.metric: Metric = metric
@@ -92,10 +94,11 @@ class VectorIndex(ABC):
             progress: is told the rows done and the rows in all.
 
         Raises:
-            ArgumentError: for an unknown parameter or value, no vectors, or vectors that are not finite float32.
+            ArgumentError: for an unknown parameter or value, no vectors, or vectors that are not finite float32 or hold greater
+                numbers than the engine takes.
         """
         resolved = cls.resolve(parameters, {**cls.build_defaults, **cls.search_defaults})
-        _check_matrix(vectors)
+        cls._check_matrix(vectors)
         return cls._build(vectors, metric=metric, parameters=resolved, progress=progress or _silent)
 
     def search(self, queries: NDArray[Any], *, k: int, parameters: Parameters | None = None) -> tuple[FloatArray, RowArray]:
@@ -120,6 +123,22 @@ class VectorIndex(ABC):
         if not len(vectors):
             return np.empty((0, count), np.float32), np.empty((0, count), np.int64)
         return self._search(vectors, k=count, parameters=resolved)
+
+    @classmethod
+    def _check_matrix(cls, vectors: FloatArray) -> None:
+        if vectors.ndim != 2 or vectors.dtype != np.float32:
+            raise ArgumentError(f"vectors are {vectors.dtype} of shape {vectors.shape}; a float32 matrix was expected")
+        if not vectors.size:
+            raise ArgumentError("there are no vectors to index; at least one is needed")
+        for number, rows in enumerate(blocks(vectors, size=_BLOCK)):
+            fits = (np.abs(rows) <= cls.greatest).all(axis=1)  # false for NaN, too
+            if not fits.all():
+                at = int(np.argmin(fits))
+                found = f"the vector in row {number * _BLOCK + at}"
+                if not np.isfinite(rows[at]).all():
+                    raise ArgumentError(f"{found} is not finite: it holds NaN or infinity")
+                most = float(np.abs(rows[at]).max())
+                raise ArgumentError(f"{found} holds {most:.3g}; engine {cls.engine} takes numbers up to {cls.greatest:g}")
 
     def _resolved(self, given: Parameters) -> Parameters:
         """Search parameters of a call; worked out once for each setting, since that takes as long as a part of a search."""
@@ -209,18 +228,6 @@ class VectorIndex(ABC):
         if not math.isfinite(np.vdot(vectors, vectors)) and not np.isfinite(vectors).all():
             raise ArgumentError("a query vector is not finite: it holds NaN or infinity")
         return vectors
-
-
-def _check_matrix(vectors: FloatArray) -> None:
-    if vectors.ndim != 2 or vectors.dtype != np.float32:
-        raise ArgumentError(f"vectors are {vectors.dtype} of shape {vectors.shape}; a float32 matrix was expected")
-    if not vectors.size:
-        raise ArgumentError("there are no vectors to index; at least one is needed")
-    for number, rows in enumerate(blocks(vectors, size=_BLOCK)):
-        finite = np.isfinite(rows).all(axis=1)
-        if not finite.all():
-            row = number * _BLOCK + int(np.argmin(finite))
-            raise ArgumentError(f"the vector in row {row} is not finite: it holds NaN or infinity")
 
 
 def _silent(done: int, total: int) -> None:  # noqa: ARG001 - the signature of RowProgress

@@ -24,6 +24,8 @@ as much at 16,384 lists. Over 4,096 lists it would save a quarter of the time, a
 95 of 100 neighbours, 79 lists with 20,500 rows instead of 75 with 19,800."""
 _ID_BYTES = 8
 """A list keeps the number of each of its rows."""
+GREATEST = 1e15
+"""Squared distances of greater numbers overflow: k-means then ends the process or never ends."""
 _CENTRE_LINKS = 32
 _CENTRE_EFFORT = 2
 """efSearch among the centres, as a multiple of nprobe."""
@@ -33,6 +35,7 @@ class _IvfIndex(FaissIndex):
     """Lists, whatever their codes; ``lists`` 0 takes a power of two near four times the root of the rows."""
 
     may_be_zero = frozenset({"dimension", "lists"})
+    greatest = GREATEST
     search_defaults: ClassVar[Parameters] = {"nprobe": 32, **FaissIndex.shared_search_defaults}
 
     @classmethod

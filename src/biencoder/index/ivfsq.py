@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from biencoder.errors import ArgumentError, CorruptError
+from biencoder.errors import CorruptError
 from biencoder.index.base import Capabilities, Metric, Parameters, RowProgress, VectorIndex
 from biencoder.index.faiss_index import SAMPLE, asked_dimension, limit_threads, number
 from biencoder.index.faiss_library import faiss
-from biencoder.index.ivf import CLUSTERED_BY_GRAPH_FROM, ROWS_PER_LIST, default_lists
+from biencoder.index.ivf import CLUSTERED_BY_GRAPH_FROM, GREATEST, ROWS_PER_LIST, default_lists
 from biencoder.index.reduction import spread_sample
 from biencoder.scoring import FloatArray, RowArray
 from biencoder.storage.vectors import blocks
@@ -27,7 +27,6 @@ _ROUNDS = 10
 """Of k-means."""
 _ROW_BYTES = 8
 """A code's factor, and the number of its row."""
-_GREATEST = 1e15
 _LINKS, _EFFORT = 32, 64
 """Of a graph of centres, where rows are assigned by one."""
 
@@ -49,6 +48,7 @@ class IvfSqIndex(VectorIndex):
     build_defaults: ClassVar[Parameters] = {"lists": 0, "dimension": 0}
     search_defaults: ClassVar[Parameters] = {"nprobe": 64}
     may_be_zero = frozenset({"lists", "dimension"})
+    greatest = GREATEST
 
     def __init__(self, lists: Lists, *, metric: Metric, parameters: Parameters) -> None:
         from biencoder.index.scalar_codes import shape_of
@@ -94,7 +94,6 @@ class IvfSqIndex(VectorIndex):
         limit_threads()
         dimension = asked_dimension(parameters, vectors.shape[1])
         count = min(number(parameters, "lists") or default_lists(len(vectors)), len(vectors))
-        _check_greatest(vectors)
         sample = spread_sample(vectors, max(SAMPLE, ROWS_PER_LIST * count))
         some = spread_sample(sample, SAMPLE)
         turn = basis(some, dimension)
@@ -115,14 +114,6 @@ class IvfSqIndex(VectorIndex):
             short = np.flatnonzero(rows[:, -1] < 0)
             scores[short], rows[short] = self._scan.search(queries[short], probes=len(self._lists.centres), k=k)
         return scores, rows
-
-
-def _check_greatest(vectors: FloatArray) -> None:
-    """FAISS ends the process where a distance overflows."""
-    for rows in blocks(vectors, size=_BLOCK):
-        greatest = float(np.abs(rows).max())
-        if greatest > _GREATEST:
-            raise ArgumentError(f"the vectors hold {greatest:.3g}; engine ivfsq takes numbers up to {_GREATEST:g}")
 
 
 def _clustered(sample: FloatArray, count: int) -> tuple[FloatArray, Any]:
