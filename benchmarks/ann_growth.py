@@ -163,7 +163,8 @@ def search(size: Size) -> dict[str, Any]:
     points = measure(Trial(index, size.truth("tuning"), 0.0, 0.0), size.design, Goal(size.given.recall, k=K))
     reaching = [point for point in points if point.recall >= size.given.recall]
     if not reaching:
-        raise SystemExit(f"{size.rows:,} vectors: no effort of {size.design} reaches recall@{K} {size.given.recall}")
+        most = max(point.recall for point in points)
+        raise SystemExit(f"{size.rows:,} vectors: {size.design} reaches recall@{K} {most:.4f} at most, not {size.given.recall}")
     best = min(reaching, key=lambda point: point.p50_ms)
     names = (str(size.design.effort), "candidates")
     effort = {name: best.parameters[name] for name in names if name in best.parameters}
