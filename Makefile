@@ -20,7 +20,7 @@ test: dev
 	$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
 
 test-slow: dev
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(BIN)/python -m pytest -m slow --durations=10 $(ARGS)
 
 check: dev
 	$(BIN)/ruff check .
