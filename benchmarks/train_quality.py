@@ -115,7 +115,7 @@ def ours(task: dict[str, Any], collection: Any) -> dict[str, Any]:
             key: unit[key] for key in ("name", "kept", "before", "after", "p_value", "pairs", "steps", "seconds", "remarks")
         }
         if unit["kept"]:
-            facts |= measured(place / "model", task["name"], collection)
+            facts["measures"] = measured(place / "model", task["name"], collection)["measures"]
         stages.append(facts)
     pairs = {unit["name"]: unit["steps"] * options.training.batch_size for unit in story["units"]}
     return {"stages": stages, "seconds": seconds, "pairs": pairs, "story": story, **measured(model, task["name"], collection)}
@@ -358,7 +358,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("collections", type=Path, nargs="?")
     parser.add_argument("--out", type=Path, help="folder of the results; one that was begun is gone on with")
-    parser.add_argument("--runs", type=Path, default=Path("train-quality-runs"), help="folder of the runs of ours")
+    parser.add_argument("--runs", type=Path, default=Path("runs/train-quality"), help="folder of the runs of ours")
     parser.add_argument("--only", choices=list(SEEDS), action="append")
     parser.add_argument("--seeds", type=int, action="append")
     parser.add_argument("--systems", choices=SYSTEMS, action="append")
