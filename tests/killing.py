@@ -15,14 +15,17 @@ from pathlib import Path
 from biencoder.progress import Progress
 
 KILLS = 20
+_HUNG = 300
+"""Seconds after which a worker is hung: it then says where, and fails."""
 _NURSERY = """
-import json, os, sys, traceback
+import faulthandler, json, os, sys, traceback
 import transformers.models.bert.modeling_bert
 from tests.killing import Marked
 from {module} import work
 while line := sys.stdin.readline():
     child = os.fork()
     if not child:
+        faulthandler.dump_traceback_later({hung}, exit=True)
         try:
             marked, *words = json.loads(line)
             work(Marked(marked), *words)
@@ -59,7 +62,7 @@ class Nursery:
     def __init__(self, module: str) -> None:
         root = Path(__file__).parents[1]
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", _NURSERY.format(module=module)],
+            [sys.executable, "-W", "ignore", "-c", _NURSERY.format(module=module, hung=_HUNG)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -88,15 +91,17 @@ class Nursery:
         Args:
             words: given to ``work``.
             folder: where the out folders lie.
-            longest: seconds from a worker's first step to its kill, at most.
+            longest: seconds from a worker's first step to its kill, at most; each attempt at the same folder has a tenth more,
+                so that each comes to its end, however long what cannot be gone on with takes on this machine.
             check: called with the out folder after each worker, killed or ended.
         """
         kills = runs = 0
         while kills < KILLS:
-            out, ended = folder / f"run{runs}", False
+            out, ended, allowed = folder / f"run{runs}", False, longest
             runs += 1
             while not ended:
-                ended = self._attempt(words, out, longest)
+                ended = self._attempt(words, out, allowed)
+                allowed *= 1.1
                 kills += not ended
                 check(out)
             yield out
