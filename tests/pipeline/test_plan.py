@@ -61,14 +61,23 @@ def test_without_a_budget_everything_has_the_size_that_is_wanted() -> None:
     assert planned(budget=40).units == WHOLE
 
 
-def test_a_budget_cuts_all_training_in_the_same_proportion() -> None:
+def test_easy_stages_have_their_steps_before_harder_ones_have_any() -> None:
     plan = planned(budget=20)
-    # 18 minutes are planned, of which 6.5 do not train; 25 are wanted, 7.4 for the units and 17.6 for the teacher: 0.46
-    assert [unit.epochs for unit in plan.units] == [0.46, 0.46, 0.23, 0.23, 0.46]
-    assert [unit.minutes for unit in plan.units] == [0.7, 1.13, 2.09, 2.09, 3.27]
-    assert (plan.teacher_lists, plan.teacher_minutes, plan.other_minutes) == (552, 8.1, 0.63)
+    # 18 minutes are planned, of which 6.5 do not train; 38 steps each for in-batch and bm25, 19 for each round of mined take
+    # 3.8, three tenths of the teacher's training 5.28, and 2.42 are left of 3.6
+    assert [unit.epochs for unit in plan.units] == [1.0, 1.0, 0.5, 0.5, 0.6722]
+    assert [unit.minutes for unit in plan.units] == [1.02, 1.72, 2.66, 2.66, 4.03]
+    assert (plan.teacher_lists, plan.teacher_minutes, plan.other_minutes) == (360, 5.28, 0.63)
     assert plan.minutes == pytest.approx(18, abs=0.03)
     assert plan.left_out == ()
+
+
+def test_beyond_their_first_steps_stages_share_what_is_left() -> None:
+    many: dict[str, Any] = {"stages": TWO, "pairs": 1600, "dev_queries": 0, "documents": 300, "interpolate": []}
+    plan = planned(budget=4, **many)  # 3.6 minutes, of which 0.25 do not train; 100 steps each want 1.6 and 2.93
+    assert [(unit.epochs, unit.minutes) for unit in plan.units] == [(0.739, 1.23), (0.739, 2.27)]  # 2.18 are their first 48
+    plan = planned(budget=2, **many)  # 0.77 for the first 48 of a, the 0.78 that are left for 26.7 steps of b
+    assert [(unit.epochs, unit.minutes) for unit in plan.units] == [(0.48, 0.82), (0.2666, 0.88)]
 
 
 def test_a_teacher_is_given_up_where_it_would_be_trained_too_little() -> None:
@@ -105,12 +114,12 @@ TWO = [{"name": "a"}, {"name": "b", "negatives": "bm25", "training": {"negatives
 
 
 def test_a_stage_that_would_have_too_few_steps_is_left_out_and_the_others_have_its_time() -> None:
-    few: dict[str, Any] = {"stages": TWO, "pairs": 160, "dev_queries": 0, "documents": 300, "interpolate": []}
+    few: dict[str, Any] = {"stages": TWO, "pairs": 480, "dev_queries": 0, "documents": 300, "interpolate": []}
     both = planned(budget=None, **few)
-    assert [(unit.epochs, unit.minutes) for unit in both.units] == [(1.0, 0.21), (1.0, 0.39)]
-    enough = planned(budget=0.7, **few)  # 0.63, of which 0.25 do not train, for 0.4533 of training: 8.4 of 10 steps
-    assert [(unit.name, unit.epochs) for unit in enough.units] == [("a", 0.8382), ("b", 0.8382)]
-    less = planned(budget=0.6, **few)  # 6.4 of 10 steps
+    assert [(unit.epochs, unit.minutes) for unit in both.units] == [(1.0, 0.53), (1.0, 0.98)]  # 30 steps each
+    enough = planned(budget=1.5, **few)  # 1.35, of which 0.25 do not train and 0.48 are for a: 21 steps
+    assert [(unit.name, unit.epochs) for unit in enough.units] == [("a", 1.0), ("b", 0.7045)]
+    less = planned(budget=1.3, **few)  # 15 steps
     assert [(unit.name, unit.epochs) for unit in less.units] == [("a", 1.0)]
     assert less.left_out == ("b: the budget has no room for it",)
 
@@ -258,12 +267,12 @@ def test_a_plan_survives_json(drawn: tuple[FitOptions, Plan, dict[str, int]]) ->
 def test_the_plan_as_a_person_reads_it() -> None:
     assert planned(budget=20).lines() == [
         "plan, about 18 minutes (1,000 tokens/s in training here):",
-        "  1. in-batch             600 pairs x 0.46    0.7 min",
-        "  2. bm25                 600 pairs x 0.46    1.1 min",
-        "  3. mined-1              600 pairs x 0.23    2.1 min",
-        "  4. mined-2              600 pairs x 0.23    2.1 min",
-        "  5. distilled            600 pairs x 0.46    3.3 min",
-        "     teacher              552 lists           8.1 min",
+        "  1. in-batch             600 pairs x 1.00    1.0 min",
+        "  2. bm25                 600 pairs x 1.00    1.7 min",
+        "  3. mined-1              600 pairs x 0.50    2.7 min",
+        "  4. mined-2              600 pairs x 0.50    2.7 min",
+        "  5. distilled            600 pairs x 0.67    4.0 min",
+        "     teacher              360 lists           5.3 min",
         "     dev and the rest                           0.6 min",
     ]
     assert planned(budget=None, stages=[{"name": "a"}, {"name": "b", "teacher": True}], teacher="none").lines() == [

@@ -1,8 +1,9 @@
 """The plan of a run: which units there are, how long each will take, and how all fit into the budget.
 
 A unit is one round of a stage. Its time follows from measured speeds (tokens a second in training and in encoding) and counted
-tokens; where the whole exceeds the budget, training is cut in the same proportion everywhere, and what would be left with too
-little is given up. The plan is made once and kept in the run folder, so that a resumed run follows it.
+tokens. Where the whole exceeds the budget, the stages have their first steps one after the other, the easy before the hard,
+and share what time is left; what would have too little is given up. The plan is made once and kept in the run folder, so that
+a resumed run follows it.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ _MINING_SHARE = 0.15
 """Of the budget that encoding the corpus for mining may take."""
 _TEACHER_LISTS = 8
 """Documents that a teacher reads for a query, in training and in scoring."""
-_LEAST_STEPS = 8
-"""A unit of fewer optimizer steps is not worth its evaluation."""
+_LEAST_STEPS = 16
+"""A unit of fewer optimizer steps is not worth its negatives and its evaluation."""
+_FIRST_STEPS = 48
+"""That a stage's rounds each have before a later stage has any."""
 _LEAST_EPOCHS_PAIRS = 3000
 """Pairs that a stage sees where that takes no more than three epochs: a few dozen steps."""
 _LEAST_TEACHER = 0.3
@@ -270,18 +273,42 @@ class _Planner:
             for at in range(self.rounds[number])
         ]
         other = a_look * (1 + looks)
-        training = sum(self._training_minutes(unit) for unit in units)
-        fixed = sum(unit.minutes for unit in units) - training + other
-        share = min(1.0, max(0.0, (self.budget - fixed) / max(training + teaching, 1e-9)))
+        training = [self._training_minutes(unit) for unit in units]
+        fixed = sum(unit.minutes for unit in units) - sum(training) + other
+        shares, taught = self._shares(units, max(0.0, self.budget - fixed), teaching)
         return Plan(
             speeds=self.speeds,
-            units=tuple(self._scaled(unit, share) for unit in units),
+            units=tuple(self._scaled(unit, shares[unit.stage]) for unit in units),
             dev_documents=dev_documents,
             mining_documents=mining_documents,
-            teacher_lists=round(lists * share),
-            teacher_minutes=round(teaching * share, 2),
+            teacher_lists=round(lists * taught),
+            teacher_minutes=round(teaching * taught, 2),
             other_minutes=round(other, 2),
         )
+
+    def _shares(self, units: list[Unit], room: float, teaching: float) -> tuple[dict[int, float], float]:
+        """How much of the training that they want the stages and the teacher have.
+
+        Args:
+            units: in order, at their wanted size.
+            room: minutes for all.
+            teaching: minutes that the teacher wants.
+        """
+        wanted: dict[int | None, float] = {}
+        least: dict[int | None, float] = {}
+        for unit in units:
+            if self.options.stages[unit.stage].negatives == "mined" and None not in wanted:
+                wanted[None], least[None] = teaching, _LEAST_TEACHER  # it denoises what is mined, so it comes before
+            wanted[unit.stage] = wanted.get(unit.stage, 0.0) + self._training_minutes(unit)
+            least[unit.stage] = min(1.0, _FIRST_STEPS / self._steps(unit))
+        given: dict[int | None, float] = {}
+        for one, minutes in wanted.items():
+            given[one] = min(least[one] * minutes, room)
+            room -= given[one]
+        rest = min(1.0, room / max(sum(wanted.values()) - sum(given.values()), 1e-9))
+        shares = {one: (own + (wanted[one] - own) * rest) / max(wanted[one], 1e-9) for one, own in given.items()}
+        taught = shares.pop(None, 0.0)
+        return {stage: share for stage, share in shares.items() if stage is not None}, taught
 
     def _unit(self, number: int, stage: StageOptions, at: int, looking: float, encoding: float, teacher: bool) -> Unit:
         name = stage.name if self.rounds[number] == 1 else f"{stage.name}-{at + 1}"
