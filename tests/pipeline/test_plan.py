@@ -75,9 +75,9 @@ def test_easy_stages_have_their_steps_before_harder_ones_have_any() -> None:
 def test_beyond_their_first_steps_stages_share_what_is_left() -> None:
     many: dict[str, Any] = {"stages": TWO, "pairs": 1600, "dev_queries": 0, "documents": 300, "interpolate": []}
     plan = planned(budget=4, **many)  # 3.6 minutes, of which 0.25 do not train; 100 steps each want 1.6 and 2.93
-    assert [(unit.epochs, unit.minutes) for unit in plan.units] == [(0.739, 1.23), (0.739, 2.27)]  # 2.18 are their first 48
-    plan = planned(budget=2, **many)  # 0.77 for the first 48 of a, the 0.78 that are left for 26.7 steps of b
-    assert [(unit.epochs, unit.minutes) for unit in plan.units] == [(0.48, 0.82), (0.2666, 0.88)]
+    assert [(unit.epochs, unit.minutes) for unit in plan.units] == [(0.739, 1.23), (0.739, 2.27)]  # 2.9 are their first 64
+    plan = planned(budget=2, **many)  # 1.02 for the first 64 of a, the 0.53 that are left for 18 steps of b
+    assert [(unit.epochs, unit.minutes) for unit in plan.units] == [(0.64, 1.07), (0.1793, 0.63)]
 
 
 def test_a_teacher_is_given_up_where_it_would_be_trained_too_little() -> None:

@@ -31,7 +31,7 @@ _TEACHER_LISTS = 8
 """Documents that a teacher reads for a query, in training and in scoring."""
 _LEAST_STEPS = 16
 """A unit of fewer optimizer steps is not worth its negatives and its evaluation."""
-_FIRST_STEPS = 48
+_FIRST_STEPS = 64
 """That a stage's rounds each have before a later stage has any."""
 _LEAST_EPOCHS_PAIRS = 3000
 """Pairs that a stage sees where that takes no more than three epochs: a few dozen steps."""
