@@ -109,16 +109,19 @@ def ours(task: dict[str, Any], collection: Any) -> dict[str, Any]:
     model = fit(start, collection, out=run, options=options, progress=Lines())
     seconds = before + time.monotonic() - began
     story = json.loads((run / "measures.json").read_text())
-    stages = []
+    stages, result = [], None
     for place, unit in zip(sorted((run / "units").iterdir()), story["units"], strict=False):
         facts = {
             key: unit[key] for key in ("name", "kept", "before", "after", "p_value", "pairs", "steps", "seconds", "remarks")
         }
         if unit["kept"]:
-            facts["measures"] = measured(place / "model", task["name"], collection)["measures"]
+            result = measured(place / "model", task["name"], collection)
+            facts["measures"] = result["measures"]
         stages.append(facts)
+    if result is None or story["share"] != 1.0:  # not the weights of the last stage that was kept
+        result = measured(model, task["name"], collection)
     pairs = {unit["name"]: unit["steps"] * options.training.batch_size for unit in story["units"]}
-    return {"stages": stages, "seconds": seconds, "pairs": pairs, "story": story, **measured(model, task["name"], collection)}
+    return {"stages": stages, "seconds": seconds, "pairs": pairs, "story": story, **result}
 
 
 def theirs(task: dict[str, Any], collection: Any) -> dict[str, Any]:
