@@ -110,6 +110,7 @@ def ours(task: dict[str, Any], collection: Any) -> dict[str, Any]:
     seconds = before + time.monotonic() - began
     story = json.loads((run / "measures.json").read_text())
     stages, result = [], None
+    fresh = fresh_queries(collection) if task["name"] == "scifact" else []
     for place, unit in zip(sorted((run / "units").iterdir()), story["units"], strict=False):
         facts = {
             key: unit[key] for key in ("name", "kept", "before", "after", "p_value", "pairs", "steps", "seconds", "remarks")
@@ -117,6 +118,8 @@ def ours(task: dict[str, Any], collection: Any) -> dict[str, Any]:
         if unit["kept"]:
             result = measured(place / "model", task["name"], collection)
             facts["measures"] = result["measures"]
+            if fresh:
+                facts["fresh"] = statistics.fmean(result["per_query"][MEASURES[0]][query] for query in fresh)
         stages.append(facts)
     if result is None or story["share"] != 1.0:  # not the weights of the last stage that was kept
         result = measured(model, task["name"], collection)
@@ -340,6 +343,8 @@ def print_stages(files: list[Path]) -> None:
     for file in files:
         for stage in json.loads(file.read_text())["stages"]:
             on_test = f"test nDCG@10 {stage['measures']['nDCG@10']:.4f}" if stage["kept"] else "; ".join(stage["remarks"])
+            if "fresh" in stage:
+                on_test += f", no document shared with train {stage['fresh']:.4f}"
             dev = f"dev {stage['before']:.4f} → {stage['after']:.4f} {'kept' if stage['kept'] else 'not kept'}"
             print(f"    {file.stem}: {stage['name']:<10} {dev}; {on_test}")
 
