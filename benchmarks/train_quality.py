@@ -110,7 +110,7 @@ def ours(task: dict[str, Any], collection: Any) -> dict[str, Any]:
     seconds = before + time.monotonic() - began
     story = json.loads((run / "measures.json").read_text())
     stages, result = [], None
-    fresh = fresh_queries(collection) if task["name"] == "scifact" else []
+    fresh = fresh_queries(task["name"], collection)
     for place, unit in zip(sorted((run / "units").iterdir()), story["units"], strict=False):
         facts = {
             key: unit[key] for key in ("name", "kept", "before", "after", "p_value", "pairs", "steps", "seconds", "remarks")
@@ -214,8 +214,8 @@ def work(task: dict[str, Any]) -> None:
         found: dict[str, Any] = measured(MODEL, task["name"], collection)
     else:
         found = (ours if task["system"] == "ours" else theirs)(task, collection)
-    if task["name"] == "scifact":
-        found["fresh"] = fresh_queries(collection)
+    if fresh := fresh_queries(task["name"], collection):
+        found["fresh"] = fresh
     found |= {"machine": machine(), "collection": digest(collection)}
     place = Path(task["file"])
     partial = place.with_suffix(".partial")
@@ -249,8 +249,10 @@ def digest(collection: Any) -> str:
     return found.hexdigest()
 
 
-def fresh_queries(collection: Any) -> list[str]:
-    """Test queries that share no relevant document with train."""
+def fresh_queries(name: str, collection: Any) -> list[str]:
+    """SciFact's test queries that share no relevant document with train; none of other collections."""
+    if name != "scifact":
+        return []
     seen = {document for grades in collection.judgements("train").values() for document in grades}
     return [query for query, grades in collection.judgements("test").items() if seen.isdisjoint(grades)]
 

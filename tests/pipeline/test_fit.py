@@ -16,6 +16,7 @@ from biencoder.pipeline import CURRICULUM, FitOptions, fit, read_run, units
 from biencoder.records import Example, Judgement
 from biencoder.storage.folder import locked
 from biencoder.storage.manifest import verify
+from biencoder.towers import runtime
 from biencoder.towers.bi_encoder import BiEncoder
 from biencoder.training.options import TrainingOptions
 from biencoder.training.trainer import TrainingResult, train
@@ -310,6 +311,26 @@ def test_the_whole_curriculum(tiny_model: BiEncoder, tiny_collection: Collection
     assert not list((tmp_path / "run").glob("units/*/training"))
     assert not (tmp_path / "run/vectors").exists()
     assert any(note.startswith("plan, about ") for note in notes.said)
+
+
+def test_no_runtime_is_chosen_while_weights_change(
+    tiny_model_folder: Path, tiny_collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("the weights would have to be exported")
+
+    monkeypatch.setattr(runtime, "choose", never)
+    notes = Interrupting(-1)
+    model = fit(
+        BiEncoder.load(tiny_model_folder, runtime="auto"),
+        tiny_collection,
+        out=tmp_path / "run",
+        options=progressive(),
+        progress=notes,
+    )
+    assert measures(tmp_path / "run")["teacher"]["trained"] is True
+    assert any(note.startswith("reused the vectors of ") for note in notes.said)  # what the teacher was trained on
+    assert model.runtime == "auto"
 
 
 class InterruptingLater(Interrupting):

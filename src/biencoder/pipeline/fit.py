@@ -73,7 +73,9 @@ def fit(
         if (folder / "model").is_dir():
             told_to.say(f"{folder} is finished: its model is taken as it is")
             return BiEncoder.load(folder / "model", precision=model.precision, runtime=model.runtime)
-        _Fit(model, task, resolved, folder, told_to).run()
+        # Throughout by torch, as the plan measures it: another runtime would have to export weights whenever they have changed.
+        with model.run_by("torch", precision=resolved.training.precision):
+            _Fit(model, task, resolved, folder, told_to).run()
     return model
 
 
@@ -234,7 +236,7 @@ class _Fit:
     def look_before(self) -> None:
         """The guards that need no training."""
         self.texts = [document.content for document in islice(self.task.collection.documents, _LOOKED_AT)]
-        self.cosine = self.mean_cosine()
+        self.cosine = guards.mean_cosine(self.model, self.texts)
         self.warn(
             *guards.leaked_queries(self.task.collection, self.options),
             *guards.check_separation(self.model, self.task.examples),
@@ -246,13 +248,8 @@ class _Fit:
         """The guards that look at what was trained."""
         self.warn(
             *guards.check_negatives([unit.negatives for unit in units if unit.steps]),
-            *guards.check_collapse(self.mean_cosine(), before=self.cosine),
+            *guards.check_collapse(guards.mean_cosine(self.model, self.texts), before=self.cosine),
         )
-
-    def mean_cosine(self) -> float:
-        """Between some documents; by torch, since weights that have just changed would have to be exported for another."""
-        with self.model.run_by("torch", precision=self.options.training.precision):
-            return guards.mean_cosine(self.model, self.texts)
 
     def warn(self, *found: str) -> None:
         """Say and keep what guards found."""

@@ -35,6 +35,8 @@ _FIRST_STEPS = 64
 """That a stage's rounds each have before a later stage has any."""
 _LEAST_EPOCHS_PAIRS = 3000
 """Pairs that a stage sees where that takes no more than three epochs: a few dozen steps."""
+_TEACHER = -1
+"""Stands beside the stages' numbers where time is shared out."""
 _LEAST_TEACHER = 0.3
 """Share of its wanted training below which a teacher is given up."""
 
@@ -140,14 +142,13 @@ def measure_speeds(model: BiEncoder, examples: Sequence[Example], options: FitOp
     limit = options.training.document_length or max(wholes)
     asked = [len(row) for row in model.query_tower.tokenise(queries)]
     train = tokens_per_second(model.document_tower, documents, options.training)
-    with model.run_by("torch", precision=options.training.precision):
-        model.encode_documents(documents[:8])
-        seconds = []
-        for _ in range(3):  # whatever else the machine does only slows it down: the least counts
-            began = time.perf_counter()
-            model.encode_documents(documents[:64])
-            seconds.append(time.perf_counter() - began)
-        encode = sum(wholes[:64]) / max(min(seconds), 1e-9)
+    model.encode_documents(documents[:8])
+    seconds = []
+    for _ in range(3):  # whatever else the machine does only slows it down: the least counts
+        began = time.perf_counter()
+        model.encode_documents(documents[:64])
+        seconds.append(time.perf_counter() - began)
+    encode = sum(wholes[:64]) / max(min(seconds), 1e-9)
     return Speeds(
         train=train,
         encode=encode,
@@ -273,9 +274,9 @@ class _Planner:
             for at in range(self.rounds[number])
         ]
         other = a_look * (1 + looks)
-        training = [self._training_minutes(unit) for unit in units]
-        fixed = sum(unit.minutes for unit in units) - sum(training) + other
-        shares, taught = self._shares(units, max(0.0, self.budget - fixed), teaching)
+        fixed = sum(unit.minutes - self._training_minutes(unit) for unit in units) + other
+        shares = self._shares(units, max(0.0, self.budget - fixed), teaching)
+        taught = shares.get(_TEACHER, 0.0)
         return Plan(
             speeds=self.speeds,
             units=tuple(self._scaled(unit, shares[unit.stage]) for unit in units),
@@ -286,29 +287,27 @@ class _Planner:
             other_minutes=round(other, 2),
         )
 
-    def _shares(self, units: list[Unit], room: float, teaching: float) -> tuple[dict[int, float], float]:
-        """How much of the training that they want the stages and the teacher have.
+    def _shares(self, units: list[Unit], room: float, teaching: float) -> dict[int, float]:
+        """How much of the training that they want the stages and the teacher have, by stage.
 
         Args:
             units: in order, at their wanted size.
             room: minutes for all.
             teaching: minutes that the teacher wants.
         """
-        wanted: dict[int | None, float] = {}
-        least: dict[int | None, float] = {}
+        wanted: dict[int, float] = {}
+        least: dict[int, float] = {}
         for unit in units:
-            if self.options.stages[unit.stage].negatives == "mined" and None not in wanted:
-                wanted[None], least[None] = teaching, _LEAST_TEACHER  # it denoises what is mined, so it comes before
+            if self.options.stages[unit.stage].negatives == "mined" and _TEACHER not in wanted:
+                wanted[_TEACHER], least[_TEACHER] = teaching, _LEAST_TEACHER  # it denoises what is mined, so it comes before
             wanted[unit.stage] = wanted.get(unit.stage, 0.0) + self._training_minutes(unit)
             least[unit.stage] = min(1.0, _FIRST_STEPS / self._steps(unit))
-        given: dict[int | None, float] = {}
+        given: dict[int, float] = {}
         for one, minutes in wanted.items():
             given[one] = min(least[one] * minutes, room)
             room -= given[one]
         rest = min(1.0, room / max(sum(wanted.values()) - sum(given.values()), 1e-9))
-        shares = {one: (own + (wanted[one] - own) * rest) / max(wanted[one], 1e-9) for one, own in given.items()}
-        taught = shares.pop(None, 0.0)
-        return {stage: share for stage, share in shares.items() if stage is not None}, taught
+        return {one: (own + (wanted[one] - own) * rest) / max(wanted[one], 1e-9) for one, own in given.items()}
 
     def _unit(self, number: int, stage: StageOptions, at: int, looking: float, encoding: float, teacher: bool) -> Unit:
         name = stage.name if self.rounds[number] == 1 else f"{stage.name}-{at + 1}"

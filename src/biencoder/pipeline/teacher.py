@@ -158,12 +158,11 @@ class Teaching:
         found = read_json(path)
         if found is None:
             measure, split = self._gate.measure, self._gate.split
-            with model.run_by("torch", precision=self._options.training.precision):
-                searcher = Searcher.in_memory(model, self._dev.documents, progress=self._progress)
-                own = evaluate(searcher, self._dev, split=split, measures=[measure])
-                self._progress.say(f"reranking {_DEPTH} results of {own.queries} dev queries")
-                reranker = Reranker(searcher, encoder, depth=_DEPTH)
-                reranked = evaluate(reranker, self._dev, split=split, measures=[measure])
+            searcher = Searcher.in_memory(model, self._dev.documents, progress=self._progress)
+            own = evaluate(searcher, self._dev, split=split, measures=[measure])
+            self._progress.say(f"reranking {_DEPTH} results of {own.queries} dev queries")
+            reranker = Reranker(searcher, encoder, depth=_DEPTH)
+            reranked = evaluate(reranker, self._dev, split=split, measures=[measure])
             found = {"model": own.measures[measure], "reranked": reranked.measures[measure]}
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, found)

@@ -244,16 +244,14 @@ def _examples(bench: Bench, stage: StageOptions, folder: Path, model: BiEncoder,
         if not path.exists():
             write_examples(path, bench.examples)
         return bench.examples
-    # By torch, as the plan has measured it: weights that have just changed would have to be exported for another runtime.
-    with model.run_by("torch", precision=bench.options.training.precision):
-        mine(
-            model,
-            bench.mining,
-            out=path,
-            split=bench.options.train_split,
-            options=stage.mining_options(seed=bench.options.training.seed),
-            teacher=teacher,
-            vectors=bench.folder / "vectors",
-            progress=bench.progress,
-        )
+    mine(
+        model,
+        bench.mining,
+        out=path,
+        split=bench.options.train_split,
+        options=stage.mining_options(seed=bench.options.training.seed),
+        teacher=teacher,
+        vectors=bench.folder / "vectors",
+        progress=bench.progress,
+    )
     return read_examples(path)
