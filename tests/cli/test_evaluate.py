@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from biencoder.data.collection import Collection
-from biencoder.evaluation import evaluate, read_run
+from biencoder.evaluation import Evaluation, evaluate, read_run
 from biencoder.records import Judgement
 from biencoder.search import KeywordSearcher, Reranker, Searcher
 from biencoder.towers.bi_encoder import BiEncoder
@@ -43,6 +43,23 @@ def test_the_table_and_the_comparison(index_folder: Path, collection_folder: Pat
     assert heading == f"{index_folder} against bm25:"
     assert [line.split()[0] for line in comparisons] == ["MRR@5", "Recall@5"]
     assert all("wins" in line and "(paired randomisation, 10,000 permutations)" in line for line in comparisons)
+
+
+def test_some_of_the_queries(index_folder: Path, collection_folder: Path, tmp_path: Path) -> None:
+    saved = tmp_path / "e.json"
+    assert cli("evaluate", index_folder, collection_folder, *EXACT, "--out", saved).status == 0
+    whole = Evaluation.read(saved).per_query["nDCG@10"]
+    drawn = []
+    for seed in (0, 1):
+        some = (*EXACT, "--queries", 7, "--seed", seed)
+        done = cli("evaluate", index_folder, collection_folder, *some, "--out", saved, "--against", "bm25", "--json").json
+        own = Evaluation.read(saved).per_query["nDCG@10"]
+        assert (done["queries"], len(own), own) == (7, 7, {query: whole[query] for query in own})
+        assert sum(done["against"][0]["comparisons"][0][key] for key in ("wins", "ties", "losses")) == 7
+        drawn.append(set(own))
+    assert drawn[0] != drawn[1]
+    more = cli("evaluate", index_folder, collection_folder, *EXACT, "--queries", 1000, "--json").json
+    assert more["queries"] == len(whole)
 
 
 def test_what_was_written_is_read_again(index_folder: Path, collection_folder: Path, tmp_path: Path) -> None:

@@ -35,6 +35,9 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
     collection: CollectionArgument,
     *,
     split: Annotated[str, typer.Option(help="Which judgements.")] = "test",
+    queries: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Ask so many of them, drawn by --seed, where a search is slow.")
+    ] = None,
     measures: Annotated[
         list[str] | None, typer.Option("--measure", "-m", help="Such as nDCG@10, MRR@10, Recall@100; may be repeated.")
     ] = None,
@@ -46,7 +49,7 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
     depth: Depth = 100,
     run: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the hits as a TREC run.")] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write means and the value of each query.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the paired test and the interval.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the paired test, the interval, and the draw of --queries.")] = 0,
     precision: Precision = PrecisionName.FAST,
     runtime: Runtime = RuntimeName.AUTO,
     threads: Threads = None,
@@ -63,11 +66,13 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
     with TerminalProgress(quiet=quiet) as progress:
         from biencoder.cli.contenders import Bench, Reranking
         from biencoder.data.collection import Collection
+        from biencoder.data.sampling import with_fewer_queries
         from biencoder.evaluation import DEFAULT_MEASURES, compare, parse_measures
 
         names = [measure.name for measure in parse_measures(measures or list(DEFAULT_MEASURES))]
         progress.phase(f"reading {collection}")
         judged = Collection.read(collection)
+        judged = judged if queries is None else with_fewer_queries(judged, split, count=queries, seed=seed)
         judged.queries(split)
         bench = Bench(collection, judged, split, names, running_options(precision, runtime, threads), progress)
         found = bench.evaluate(what, hybrid=hybrid, reranker=None if rerank is None else Reranking(rerank, depth))

@@ -43,21 +43,42 @@ def sample(
     (3, True)
     """
     chosen = sample_queries(collection, split, count=queries, seed=seed)
-    kept = {query.id for query in chosen}
-    grades = {query: judged for query, judged in collection.judgements(split).items() if query in kept}
-    needed = {document for judged in grades.values() for document in judged}
+    judgements = _judgements(collection, split, chosen)
+    needed = {judgement.document_id for judgement in judgements}
     others = heapq.nsmallest(
         max(0, documents - len(needed)),
         (document for document in collection.documents if document.id not in needed),
         key=lambda document: (document.id not in wanted, _draw(seed, document.id)),
     )
     drawn = {document.id for document in others} | needed
-    judgements = [Judgement(query, document, grade) for query, judged in grades.items() for document, grade in judged.items()]
     return Collection(
         documents=[document for document in collection.documents if document.id in drawn],
         queries=chosen,
         judgements={split: judgements},
     )
+
+
+def with_fewer_queries(collection: Collection, split: str, *, count: int, seed: int) -> Collection:
+    """All documents, and those queries of a split that `sample` draws.
+
+    Args:
+        collection: its documents are not copied.
+        split: the only one of the result.
+        count: queries, at most.
+        seed: of the draw.
+
+    Raises:
+        DataError: where there is no such split.
+
+    >>> from biencoder.records import Document, Query
+    >>> corpus, asked = [Document("d", "text")], [Query("q1", "x"), Query("q2", "y")]
+    >>> whole = Collection(documents=corpus, queries=asked, judgements={"test": [Judgement("q1", "d"), Judgement("q2", "d")]})
+    >>> with_fewer_queries(whole, "test", count=1, seed=0)
+    Collection(1 documents, 1 queries, test 1)
+    """
+    chosen = sample_queries(collection, split, count=count, seed=seed)
+    judgements = _judgements(collection, split, chosen)
+    return Collection(documents=collection.documents, queries=chosen, judgements={split: judgements})
 
 
 def sample_queries(collection: Collection, split: str, *, count: int, seed: int) -> list[Query]:
@@ -69,6 +90,11 @@ def sample_queries(collection: Collection, split: str, *, count: int, seed: int)
     queries = collection.queries(split)
     kept = {query.id for query in heapq.nsmallest(count, queries, key=lambda query: _draw(seed, query.id))}
     return [query for query in queries if query.id in kept]
+
+
+def _judgements(collection: Collection, split: str, queries: list[Query]) -> list[Judgement]:
+    grades = collection.judgements(split)
+    return [Judgement(query.id, document, grade) for query in queries for document, grade in grades[query.id].items()]
 
 
 def _draw(seed: int, name: str) -> bytes:
