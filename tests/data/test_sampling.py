@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biencoder.data.collection import Collection
-from biencoder.data.sampling import sample, with_fewer_queries
+from biencoder.data.sampling import sample
 from biencoder.errors import DataError
 from biencoder.records import Document, Judgement, Query
 
@@ -89,13 +89,3 @@ def test_of_too_many_that_are_wanted_chance_takes_some() -> None:
 def test_what_is_wanted_and_not_there_takes_no_room() -> None:
     small = sample(whole(), "dev", queries=1, documents=5, seed=0, wanted={"x", "y", "z"})
     assert ids(small) == ids(sample(whole(), "dev", queries=1, documents=5, seed=0))
-
-
-@given(count=st.integers(1, 12), seed=st.integers(0, 50))
-def test_fewer_queries_over_all_documents(count: int, seed: int) -> None:
-    fewer = with_fewer_queries(whole(), "dev", count=count, seed=seed)
-    documents, asked = ids(fewer)
-    assert asked == ids(sample(whole(), "dev", queries=count, documents=1, seed=seed))[1]
-    assert documents == {f"d{number}" for number in range(40)}
-    grades = whole().judgements("dev")
-    assert {split: fewer.judgements(split) for split in fewer.splits} == {"dev": {query: grades[query] for query in asked}}

@@ -66,13 +66,12 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
     with TerminalProgress(quiet=quiet) as progress:
         from biencoder.cli.contenders import Bench, Reranking
         from biencoder.data.collection import Collection
-        from biencoder.data.sampling import with_fewer_queries
         from biencoder.evaluation import DEFAULT_MEASURES, compare, parse_measures
 
         names = [measure.name for measure in parse_measures(measures or list(DEFAULT_MEASURES))]
         progress.phase(f"reading {collection}")
         judged = Collection.read(collection)
-        judged = judged if queries is None else with_fewer_queries(judged, split, count=queries, seed=seed)
+        judged = judged if queries is None else judged.narrowed(split, queries=queries, seed=seed)
         judged.queries(split)
         bench = Bench(collection, judged, split, names, running_options(precision, runtime, threads), progress)
         found = bench.evaluate(what, hybrid=hybrid, reranker=None if rerank is None else Reranking(rerank, depth))

@@ -12,6 +12,7 @@ from biencoder.data.contents import Contents, Grades, Triple, ordered_splits
 from biencoder.data.documents import Documents
 from biencoder.data.hold_out import hold_out
 from biencoder.data.in_memory import contents_from_memory
+from biencoder.data.narrowing import narrow
 from biencoder.data.pairs import PairColumns, pairs_to_contents
 from biencoder.data.tables import SUFFIXES, RowsTable, Table, is_table, open_table
 from biencoder.errors import DataError
@@ -188,6 +189,30 @@ class Collection:
         """
         self._grades(source)
         return self._of(hold_out(self._contents, share=share, seed=seed, into=into, source=source))
+
+    def narrowed(self, split: str, *, queries: int, documents: int | None = None, seed: int) -> Collection:
+        """A collection with a random part of a split's queries, and perhaps of the documents.
+
+        Every document that is judged for these queries, or named in their triples, is among them; what other splits say of the
+        documents that are left stays known. The same seed draws the same, whatever their order.
+
+        Args:
+            split: whose queries are drawn.
+            queries: at most so many.
+            documents: so many in all, held in memory, and more only where more are needed; None keeps all, streamed.
+            seed: decides which.
+
+        Raises:
+            DataError: where there is no such split.
+
+        >>> from biencoder.records import Document
+        >>> asked, corpus = [Query("q1", "x"), Query("q2", "y")], [Document("d1", "one"), Document("d2", "two")]
+        >>> judged = {"test": [Judgement("q1", "d1"), Judgement("q2", "d1")]}
+        >>> Collection(documents=corpus, queries=asked, judgements=judged).narrowed("test", queries=1, seed=0)
+        Collection(2 documents, 1 queries, test 1)
+        """
+        self._grades(split)
+        return self._of(narrow(self._contents, split=split, queries=queries, documents=documents, seed=seed))
 
     def write(self, path: str | Path, *, compress: bool = False) -> None:
         """Write the BEIR layout, streaming; :meth:`read` gives the same collection back.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 from collections.abc import Set as AbstractSet
 
 from biencoder.data.collection import Collection
+from biencoder.data.narrowing import draw
 from biencoder.records import Judgement, Query
 
 
@@ -48,7 +48,7 @@ def sample(
     others = heapq.nsmallest(
         max(0, documents - len(needed)),
         (document for document in collection.documents if document.id not in needed),
-        key=lambda document: (document.id not in wanted, _draw(seed, document.id)),
+        key=lambda document: (document.id not in wanted, draw(seed, document.id)),
     )
     drawn = {document.id for document in others} | needed
     return Collection(
@@ -58,29 +58,6 @@ def sample(
     )
 
 
-def with_fewer_queries(collection: Collection, split: str, *, count: int, seed: int) -> Collection:
-    """All documents, and those queries of a split that `sample` draws.
-
-    Args:
-        collection: its documents are not copied.
-        split: the only one of the result.
-        count: queries, at most.
-        seed: of the draw.
-
-    Raises:
-        DataError: where there is no such split.
-
-    >>> from biencoder.records import Document, Query
-    >>> corpus, asked = [Document("d", "text")], [Query("q1", "x"), Query("q2", "y")]
-    >>> whole = Collection(documents=corpus, queries=asked, judgements={"test": [Judgement("q1", "d"), Judgement("q2", "d")]})
-    >>> with_fewer_queries(whole, "test", count=1, seed=0)
-    Collection(1 documents, 1 queries, test 1)
-    """
-    chosen = sample_queries(collection, split, count=count, seed=seed)
-    judgements = _judgements(collection, split, chosen)
-    return Collection(documents=collection.documents, queries=chosen, judgements={split: judgements})
-
-
 def sample_queries(collection: Collection, split: str, *, count: int, seed: int) -> list[Query]:
     """The queries of a split that `sample` draws, in file order.
 
@@ -88,14 +65,10 @@ def sample_queries(collection: Collection, split: str, *, count: int, seed: int)
         DataError: where there is no such split.
     """
     queries = collection.queries(split)
-    kept = {query.id for query in heapq.nsmallest(count, queries, key=lambda query: _draw(seed, query.id))}
+    kept = {query.id for query in heapq.nsmallest(count, queries, key=lambda query: draw(seed, query.id))}
     return [query for query in queries if query.id in kept]
 
 
 def _judgements(collection: Collection, split: str, queries: list[Query]) -> list[Judgement]:
     grades = collection.judgements(split)
     return [Judgement(query.id, document, grade) for query in queries for document, grade in grades[query.id].items()]
-
-
-def _draw(seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,56 @@
+"""A part of a collection that knows what the whole knows of it."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Set as AbstractSet
+
+from biencoder.data.contents import Contents, Grades
+from biencoder.data.documents import Documents
+
+
+def narrow(contents: Contents, *, split: str, queries: int, documents: int | None, seed: int) -> Contents:
+    """Fewer queries of a split, and fewer documents, drawn by the seed and their ids.
+
+    All documents that are judged for the queries are among them, and those that their triples name. What other splits say of
+    the documents that are left stays known, so that a relevant one is never taken for a negative.
+
+    Args:
+        contents: of the whole.
+        split: whose queries are drawn.
+        queries: at most so many.
+        documents: so many in all, more only where more are needed; they are held in memory. None keeps all, where they are.
+        seed: of the draw.
+    """
+    judged = contents.grades[split]
+    kept = set(heapq.nsmallest(queries, judged, key=lambda query: draw(seed, query)))
+    triples = {pair: triple for pair, triple in contents.triples.get(split, {}).items() if triple.query_id in kept}
+    left: Documents = contents.documents
+    there: AbstractSet[str] | None = None
+    if documents is not None and documents < len(left):
+        needed = {document for query in kept for document in judged[query]}
+        needed |= {document for triple in triples.values() for document in triple.negative_ids}
+        others = (document.id for document in left if document.id not in needed)
+        there = needed | set(heapq.nsmallest(max(0, documents - len(needed)), others, key=lambda name: draw(seed, name)))
+        left = [document for document in left if document.id in there]
+    grades = {split: {query: own for query, own in judged.items() if query in kept}}
+    for name, part in contents.grades.items():
+        known = {} if name == split else _known(part, there)
+        grades |= {name: known} if known else {}
+    asked = {query for part in grades.values() for query in part}
+    found = {name: query for name, query in contents.queries.items() if name in asked}
+    return Contents(left, found, grades, {split: triples} if triples else {})
+
+
+def draw(seed: int, name: str) -> bytes:
+    """A key that puts names in random order: the same on every machine, another one for every seed."""
+    return hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogatepass")).digest()
+
+
+def _known(grades: Grades, documents: AbstractSet[str] | None) -> Grades:
+    """The judgements of these documents, None being all."""
+    if documents is None:
+        return grades
+    found = {query: {name: grade for name, grade in own.items() if name in documents} for query, own in grades.items()}
+    return {query: own for query, own in found.items() if own}
