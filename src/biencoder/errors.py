@@ -55,7 +55,15 @@ class ModelError(BiencoderError):
 
 
 class DivergedError(ModelError):
-    """Training has gone astray: its loss is no longer a number."""
+    """Training has gone astray: its loss is no longer a number.
+
+    Attributes:
+        step: counted from 1, the first at which it was none.
+    """
+
+    def __init__(self, message: str, *, step: int = 1) -> None:
+        super().__init__(message)
+        self.step = step
 
 
 class StorageError(BiencoderError):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib
 import json
 import random
 import re
@@ -13,6 +12,7 @@ import torch
 from biencoder.data.collection import Collection
 from biencoder.errors import ArgumentError, DataError, DivergedError, LockedError, StorageError
 from biencoder.pipeline import CURRICULUM, FitOptions, fit, read_run, units
+from biencoder.pipeline.schedule import Schedule
 from biencoder.records import Example, Judgement
 from biencoder.storage.folder import locked
 from biencoder.storage.manifest import verify
@@ -272,7 +272,7 @@ def test_read_run(tiny_model: BiEncoder, tiny_collection: Collection, tmp_path: 
     fit(tiny_model, tiny_collection, out=tmp_path / "run", options=options({"epochs": 0.2}))
     found = read_run(tmp_path / "run")
     assert found["options"] == options({"epochs": 0.2}).model_dump(mode="json")
-    assert (found["kind"], found["version"], found["examples"]["pairs"]) == ("run", 2, 120)
+    assert (found["kind"], found["version"], found["examples"]["pairs"]) == ("run", 3, 120)
     with pytest.raises(StorageError, match=r"is this a run folder\?$"):
         read_run(tmp_path)
 
@@ -435,8 +435,7 @@ def test_what_was_rolled_back_is_tried_once_more_with_smaller_steps(
     assert not any(unit["kept"] for unit in found["units"])
     assert found["after"] == found["before"]
     rates.clear()
-    whole = importlib.import_module("biencoder.pipeline.fit")  # the package has a function of this name
-    monkeypatch.setattr(whole._Fit, "minutes_left", lambda *_: 0.0)
+    monkeypatch.setattr(Schedule, "minutes_left", 0.0)
     fit(model, tiny_collection, out=tmp_path / "short", options=chosen)
     assert rates == [(0.2, 0), (0.2, 1)]
 

@@ -47,7 +47,8 @@ class Desk:
         plan = Plan(Speeds(1, 1, 1, 1, 1), (), 60, None, lists, 1.0, 1.0)
         notes = Interrupting(-1)
         self.said = notes.said
-        return Teaching(self.collection, plan, gate, options, self.folder / "teacher", notes)
+        given_one = None if teacher in {"auto", "none"} else CrossEncoder.load(teacher, precision="exact")
+        return Teaching(self.collection, plan, gate, options, self.folder / "teacher", notes, given=given_one)
 
     @property
     def scores(self) -> list[str]:
@@ -253,7 +254,4 @@ def test_nothing_to_learn_from_is_no_teacher(tiny_model: BiEncoder, tmp_path: Pa
     desk = Desk(two, tmp_path)
     teaching = desk.teaching()
     assert teaching.teacher(tiny_model) is None
-    assert desk.said[-1] == (
-        "there is no teacher: 0 of 0 examples can be trained on; a reranker needs at least 2 that have negatives: "
-        "mine some first"
-    )
+    assert desk.said[-1] == "there is no teacher: fewer than 2 training queries have negatives to learn from"

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
+import statistics
+import time
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from biencoder.data.collection import Collection
-from biencoder.data.sampling import sample
 from biencoder.evaluation import parse_measure
 from biencoder.pipeline import guards
 from biencoder.pipeline.gate import Gate, told
 from biencoder.pipeline.mixture import Mixture, best_mixture, towers_of
 from biencoder.pipeline.options import FitOptions
 from biencoder.pipeline.plan import Plan, make_plan, measure_speeds
+from biencoder.pipeline.schedule import Schedule, Timed
 from biencoder.pipeline.story import PLAN, read_json
 from biencoder.pipeline.task import Task, dev_sample, read_task
-from biencoder.pipeline.teacher import Teaching
+from biencoder.pipeline.teacher import Teaching, given_teacher
 from biencoder.pipeline.units import Bench, UnitResult, run_unit
 from biencoder.progress import Progress
 from biencoder.run_folder import MEASURES, claim, write_json
 from biencoder.storage.folder import explain_os_errors, locked
 from biencoder.towers.bi_encoder import BiEncoder
+from biencoder.towers.cross_encoder import CrossEncoder
 from biencoder.training.state import digest_of, weights_of
 
 _LOOKED_AT = 500
@@ -60,6 +64,7 @@ def fit(
     Raises:
         DataError: where there is nothing to train on.
         ArgumentError: where an option cannot be used, or ``out`` holds another run.
+        ModelError: where a teacher was named and cannot be read.
         StorageError: where the folder cannot be written.
     """
     resolved, told_to = options or FitOptions(), progress or Progress()
@@ -67,6 +72,7 @@ def fit(
     if resolved.separate and model.shared:
         model = model.separated()
     folder = Path(out).absolute()
+    teacher = given_teacher(resolved, model)  # before the folder is taken for these options
     with explain_os_errors(folder), locked(folder):
         task = read_task(collection, resolved, told_to)
         claim(folder, _configuration(model, task, resolved))
@@ -75,7 +81,7 @@ def fit(
             return BiEncoder.load(folder / "model", precision=model.precision, runtime=model.runtime)
         # Throughout by torch, as the plan measures it: another runtime would have to export weights whenever they have changed.
         with model.run_by("torch", precision=resolved.training.precision):
-            _Fit(model, task, resolved, folder, told_to).run()
+            _Fit(model, task, resolved, folder, teacher, told_to).run()
     return model
 
 
@@ -83,7 +89,7 @@ def _configuration(model: BiEncoder, task: Task, options: FitOptions) -> dict[st
     identity = model.identity
     return {
         "kind": "run",
-        "version": 2,
+        "version": 3,
         "options": options.model_dump(mode="json"),
         "start": {"document": identity.document, "query": identity.query, "shared": model.shared},
         "examples": {"pairs": len(task.examples), "sha256": digest_of(task.examples)},
@@ -93,20 +99,40 @@ def _configuration(model: BiEncoder, task: Task, options: FitOptions) -> dict[st
 class _Fit:
     """One run under way."""
 
-    def __init__(self, model: BiEncoder, task: Task, options: FitOptions, folder: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        model: BiEncoder,
+        task: Task,
+        options: FitOptions,
+        folder: Path,
+        given: CrossEncoder | None,
+        progress: Progress,
+    ) -> None:
         self.model = model
         self.task = task
         self.options = options
         self.folder = folder
+        self.given = given
         self.progress = progress
         self.start = weights_of(towers_of(model))
         self.remarks: list[str] = []
+        self.left_out: list[str] = []
+        self.began = time.monotonic()
 
     def run(self) -> None:
         """From the plan to the chosen model."""
         plan = self.plan()
         for line in plan.lines():
             self.progress.say(line)
+        self.schedule = Schedule(plan, self.options, self.folder, began=self.began)
+        self.progress = Timed(self.progress, self.schedule)
+        try:
+            self.follow(plan)
+        finally:
+            self.schedule.note()
+
+    def follow(self, plan: Plan) -> None:
+        """The plan, from the first dev evaluation to the chosen model."""
         dev = dev_sample(self.task, self.options, documents=plan.dev_documents)
         self.gate = Gate(
             dev,
@@ -117,7 +143,9 @@ class _Fit:
             progress=self.progress,
         )
         mining = self.mining_collection(plan)
-        self.teaching = Teaching(mining, plan, self.gate, self.options, self.folder / "teacher", self.progress)
+        self.teaching = Teaching(
+            mining, plan, self.gate, self.options, self.folder / "teacher", self.progress, given=self.given
+        )
         before = self.gate.evaluate(self.model)
         self.look_before()
         units = self.units(plan, mining)
@@ -145,10 +173,10 @@ class _Fit:
             self.options,
             measure_speeds(self.model, self.task.examples, self.options),
             pairs=len(self.task.examples),
-            queries=len({example.query for example in self.task.examples}),
             dev_queries=min(self.options.dev_queries, len(self.task.collection.queries(self.options.dev_split))),
             documents=len(self.task.collection.documents),
-            teacher_given=self.options.teacher not in {"auto", "none"},
+            own_negatives=statistics.fmean(len(example.negatives) for example in self.task.examples),
+            teacher_given=self.given is not None,
         )
         write_json(self.folder / PLAN, plan.as_dict())
         return plan
@@ -159,6 +187,7 @@ class _Fit:
             folder=self.folder,
             mining=mining,
             examples=self.task.examples,
+            queries=len(self.task.collection.queries(self.options.train_split)),
             gate=self.gate,
             options=self.options,
             dimension=self.model.dimension,
@@ -169,13 +198,21 @@ class _Fit:
         given_up: set[int] = set()
         for number, unit in enumerate(plan.units, start=1):
             if unit.stage in given_up:
-                self.progress.say(f"{unit.name} is left out: the round before it did not help")
+                self.leave_out(unit.name, "the round before it did not help")
                 continue
-            epochs = unit.epochs * self.pace(plan, number, done)
-            done.append(run_unit(bench, unit, number=number, model=self.model, epochs=round(epochs, 4)))
+            epochs = self.schedule.epochs(number)
+            if not epochs:
+                self.leave_out(unit.name, "no time is left for it")
+                continue
+            done.append(run_unit(bench, unit, number=number, model=self.model, epochs=epochs))
             if not done[-1].kept:
                 given_up.add(unit.stage)
         return done + self.second_tries(bench, plan, done)
+
+    def leave_out(self, name: str, reason: str) -> None:
+        """Say and keep why a unit of the plan was not done."""
+        self.progress.say(f"{name} is left out: {reason}")
+        self.left_out.append(f"{name}: {reason}")
 
     def second_tries(self, bench: Bench, plan: Plan, done: list[UnitResult]) -> list[UnitResult]:
         """What was rolled back, the hardest first, once more with smaller steps, as far as there is time."""
@@ -183,46 +220,26 @@ class _Fit:
         found: list[UnitResult] = []
         for result in reversed([result for result in done if result.steps and not result.kept]):
             unit = planned[result.name]
-            needed = max(unit.minutes, result.seconds / 60)
-            if self.options.again is None or self.minutes_left(plan, [*done, *found]) < needed:
+            if self.options.again is None:
                 continue
             again = replace(unit, name=f"{unit.name}-again", rate=self.options.again)
-            number = len(plan.units) + len(found) + 1
-            found.append(run_unit(bench, again, number=number, model=self.model, epochs=unit.epochs))
+            if self.schedule.allows(again, minutes=max(unit.minutes, result.seconds / 60)):
+                number = len(plan.units) + len(found) + 1
+                found.append(run_unit(bench, again, number=number, model=self.model, epochs=again.epochs))
         return found
 
-    def minutes_left(self, plan: Plan, done: list[UnitResult]) -> float:
-        """Of the budget, behind these units, what stands at the end taken off."""
-        if self.options.budget is None:
-            return float("inf")
-        return self.options.budget - plan.other_minutes - self.minutes_spent(done)
-
-    def minutes_spent(self, done: list[UnitResult]) -> float:
-        """On these units and the teacher."""
-        return (sum(result.seconds for result in done) + self.teaching.seconds) / 60
-
-    def pace(self, plan: Plan, number: int, done: list[UnitResult]) -> float:
-        """Share of the planned epochs that time still allows, where the units before took longer than planned."""
-        if self.options.budget is None:
-            return 1.0
-        spent = self.minutes_spent(done)
-        planned = sum(unit.minutes for unit in plan.units[: number - 1]) + (
-            plan.teacher_minutes if self.teaching.seconds else 0
-        )
-        ahead = sum(unit.minutes for unit in plan.units[number - 1 :])
-        late = spent - planned - max(0.0, self.options.budget - plan.minutes)
-        return 1.0 if late <= 0 else max(0.1, 1 - late / max(ahead, 1e-9))
-
     def mining_collection(self, plan: Plan) -> Collection:
-        """What negatives are looked for in."""
-        mines = any(self.options.stages[unit.stage].negatives != "in-batch" for unit in plan.units)
-        if plan.mining_documents is None or not mines:
+        """What negatives are looked for in, with as many queries as any unit and the teacher will see."""
+        mines = [unit for unit in plan.units if self.options.stages[unit.stage].negatives != "in-batch"]
+        if not mines:
             return self.task.collection
+        if plan.mining_documents is not None:
+            self.progress.say(f"negatives are looked for among {plan.mining_documents:,} documents: there is no time for all")
+        share = max([plan.teacher_lists / len(self.task.examples), *(unit.epochs for unit in mines)])
         split = self.options.train_split
-        count = len(self.task.collection.queries(split))
-        self.progress.say(f"negatives are looked for among {plan.mining_documents:,} documents: there is no time for all")
-        return sample(
-            self.task.collection, split, queries=count, documents=plan.mining_documents, seed=self.options.training.seed
+        queries = math.ceil(min(1.0, share) * len(self.task.collection.queries(split)))
+        return self.task.collection.narrowed(
+            split, queries=queries, documents=plan.mining_documents, seed=self.options.training.seed
         )
 
     def interpolate(self, units: list[UnitResult]) -> Mixture:
@@ -291,12 +308,12 @@ class _Fit:
             "made_up": self.task.made_up,
             "pairs": len(self.task.examples),
             "units": [asdict(unit) for unit in units],
-            "left_out": list(plan.left_out),
+            "left_out": [*plan.left_out, *self.left_out],
             "interpolation": {str(share): score for share, score in mixture.scores.items()},
             "share": mixture.share,
             "teacher": self.teaching.facts,
             "reranker": gap,
             "warnings": self.remarks,
-            "minutes": round(self.minutes_spent(units), 1),
+            "minutes": round(self.schedule.minutes, 1),
         }
         write_json(self.folder / MEASURES, story)

@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from biencoder.mining import MiningOptions
-from biencoder.training.options import TrainingOptions
+from biencoder.training.options import TAUGHT, TrainingOptions
 from biencoder.training.reranker_options import RerankerOptions
 
 
@@ -46,6 +46,8 @@ TrainingChanges = _changes(TrainingOptions)
 """Training options of one stage, over those of the run."""
 MiningChanges = _changes(MiningOptions)
 """Mining options of one stage, over the defaults."""
+RerankerChanges = _changes(RerankerOptions)
+"""Options of the teacher's training, over the defaults."""
 
 
 class StageOptions(BaseModel):
@@ -68,6 +70,22 @@ class StageOptions(BaseModel):
     def names(self, option: str) -> bool:
         """Whether the stage says itself what a training option is."""
         return option in _said(self.training)
+
+    def check(self, training: TrainingOptions) -> None:
+        """Refuse what would have no effect.
+
+        Args:
+            training: the stage's.
+        """
+        problem = None
+        if self.teacher and self.negatives != "mined":
+            problem = "teacher needs negatives = mined, which are those that a teacher scores"
+        elif training.loss in TAUGHT and self.negatives == "bm25":
+            problem = f"loss {training.loss} learns from a teacher's scores, which negatives of bm25 do not have; use mined"
+        elif "source" in _said(self.mining):
+            problem = "say negatives, not mining.source"
+        if problem is not None:
+            raise PydanticCustomError("stages", "In stage {name}: {problem}", {"name": self.name, "problem": problem})
 
     def mining_options(self, *, seed: int) -> MiningOptions:
         """What the stage's negatives are mined with."""
@@ -129,11 +147,15 @@ class FitOptions(BaseModel):
     the budget has time left; None leaves it at one try."""
     teacher: str = "auto"
     """A cross-encoder that denoises and teaches: a folder, package or hub name; ``auto`` trains one, ``none`` does without."""
-    reranker: RerankerOptions = RerankerOptions()
+    reranker: RerankerChanges = RerankerChanges()  # type: ignore[valid-type]
     """How the teacher is trained."""
-
     keep_models: bool = False
     """Leave every kept stage's model in its folder, to be measured by itself."""
+
+    def reranker_options(self) -> RerankerOptions:
+        """What a teacher is trained with; precision and seed are the run's where nobody says otherwise."""
+        run = {"precision": self.training.precision, "seed": self.training.seed}
+        return RerankerOptions.model_validate({**run, **_said(self.reranker), "evaluations": 1})
 
     @model_validator(mode="after")
     def _stages_can_be_done(self) -> Self:
@@ -141,10 +163,13 @@ class FitOptions(BaseModel):
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise PydanticCustomError("stages", "Two stages are called {name}; give each a name of its own", {"name": twice})
+        if "evaluations" in _said(self.reranker):
+            raise PydanticCustomError("reranker", "Leave reranker.evaluations out: a run's teacher is judged once, on dev")
         for stage in self.stages:
             try:
-                stage.training_options(self.training)
+                training = stage.training_options(self.training)
                 stage.mining_options(seed=0)
+                stage.check(training)
             except ValidationError as error:
                 first = error.errors()[0]
                 key, said = ".".join(str(part) for part in first["loc"]), first["msg"]

@@ -1,9 +1,9 @@
 """The plan of a run: which units there are, how long each will take, and how all fit into the budget.
 
 A unit is one round of a stage. Its time follows from measured speeds (tokens a second in training and in encoding) and counted
-tokens. Where the whole exceeds the budget, the stages have their first steps one after the other, the easy before the hard,
-and share what time is left; what would have too little is given up. The plan is made once and kept in the run folder, so that
-a resumed run follows it.
+tokens; what grows with its epochs is told from what does not. Where the whole exceeds the budget, the stages have their first
+steps one after the other, the easy before the hard, and share what time is left; what would have too little is given up. The
+plan is made once and kept in the run folder, so that a resumed run follows it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ _DEV_SHARE = 0.2
 """Of the budget that dev evaluations may take."""
 _MINING_SHARE = 0.15
 """Of the budget that encoding the corpus for mining may take."""
-_TEACHER_LISTS = 8
-"""Documents that a teacher reads for a query, in training and in scoring."""
+JUDGED_QUERIES = 150
+"""Dev queries that a teacher is judged by."""
+JUDGED_DEPTH = 30
+"""Results of the model that it reranks for that."""
 _LEAST_STEPS = 16
 """A unit of fewer optimizer steps is not worth its negatives and its evaluation."""
 _FIRST_STEPS = 64
@@ -71,6 +73,7 @@ class Unit:
         pairs: of the training examples.
         epochs: over them.
         minutes: expected, negatives and dev evaluation included.
+        fixed: of these, what does not depend on the epochs.
         rate: share of the stage's learning rate.
     """
 
@@ -80,6 +83,7 @@ class Unit:
     pairs: int
     epochs: float
     minutes: float
+    fixed: float
     rate: float = 1.0
 
 
@@ -94,7 +98,7 @@ class Plan:
         mining_documents: among which negatives are looked for; None for the whole corpus.
         teacher_lists: training lists of the teacher; 0 where none is trained.
         teacher_minutes: for its training.
-        other_minutes: the first dev evaluation, interpolation, the last comparison.
+        other_minutes: the first dev evaluation, interpolation, the last comparison, with the teacher too.
         left_out: stages that the budget has no room for, with the reason.
     """
 
@@ -159,7 +163,14 @@ def measure_speeds(model: BiEncoder, examples: Sequence[Example], options: FitOp
 
 
 def make_plan(
-    options: FitOptions, speeds: Speeds, *, pairs: int, queries: int, dev_queries: int, documents: int, teacher_given: bool
+    options: FitOptions,
+    speeds: Speeds,
+    *,
+    pairs: int,
+    dev_queries: int,
+    documents: int,
+    own_negatives: float = 0.0,
+    teacher_given: bool = False,
 ) -> Plan:
     """Size everything to the budget.
 
@@ -167,12 +178,30 @@ def make_plan(
         options: the curriculum and the budget.
         speeds: as measured.
         pairs: of training.
-        queries: of training.
         dev_queries: of the sample.
         documents: of the corpus.
+        own_negatives: that the collection brings, for a pair on average.
         teacher_given: a teacher need not be trained.
     """
-    return _Planner(options, speeds, pairs, queries, dev_queries, documents, teacher_given).plan()
+    return _Planner(options, speeds, pairs, dev_queries, documents, own_negatives, teacher_given).plan()
+
+
+def steps(unit: Unit, options: FitOptions) -> float:
+    """Optimizer steps of a unit."""
+    training = options.stages[unit.stage].training_options(options.training)
+    batches = PairSampler(count=max(2, unit.pairs), batch_size=training.batch_size, seed=0).steps_per_epoch
+    return unit.epochs * batches
+
+
+def too_short(unit: Unit, options: FitOptions, *, wanted: float) -> bool:
+    """Whether a unit would have fewer steps than are worth its negatives and its evaluation.
+
+    Args:
+        unit: with the epochs that there is time for.
+        options: of the run.
+        wanted: epochs; a unit that wants no more than it has is long enough.
+    """
+    return steps(unit, options) < min(_LEAST_STEPS, steps(replace(unit, epochs=wanted), options))
 
 
 class _Planner:
@@ -183,17 +212,17 @@ class _Planner:
         options: FitOptions,
         speeds: Speeds,
         pairs: int,
-        queries: int,
         dev_queries: int,
         documents: int,
+        own_negatives: float,
         teacher_given: bool,
     ) -> None:
         self.options = options
         self.speeds = speeds
         self.pairs = pairs
-        self.queries = queries
         self.dev_queries = dev_queries
         self.documents = documents
+        self.own_negatives = own_negatives
         self.teacher_given = teacher_given
         self.budget = float("inf") if options.budget is None else options.budget * _HEADROOM
         self.left_out: list[str] = []
@@ -240,15 +269,10 @@ class _Planner:
 
     def _short(self, plan: Plan) -> bool:
         over = self.options.budget is not None and plan.minutes > self.options.budget
-        return over or any(self._steps(unit) < min(_LEAST_STEPS, self._wanted_steps(unit)) for unit in plan.units)
-
-    def _steps(self, unit: Unit) -> float:
-        training = self.options.stages[unit.stage].training_options(self.options.training)
-        batches = PairSampler(count=max(2, unit.pairs), batch_size=training.batch_size, seed=0).steps_per_epoch
-        return unit.epochs * batches
-
-    def _wanted_steps(self, unit: Unit) -> float:
-        return self._steps(replace(unit, epochs=round(self._epochs(unit.stage), 4)))
+        wanted = [round(self._epochs(unit.stage), 4) for unit in plan.units]
+        return over or any(
+            too_short(unit, self.options, wanted=epochs) for unit, epochs in zip(plan.units, wanted, strict=True)
+        )
 
     def _epochs(self, number: int) -> float:
         """As asked for; else one, and up to three where there are few pairs; shared by a stage's rounds."""
@@ -259,27 +283,24 @@ class _Planner:
         return epochs / self.rounds[number]
 
     def _sized(self, stages: list[tuple[int, StageOptions]], *, teacher: bool) -> Plan:
-        looks = 1 + len(self.options.interpolate)
-        evaluations = 1 + looks * (1 + sum(self.rounds[number] for number, _ in stages))
+        evaluations = 2 + len(self.options.interpolate) + sum(self.rounds[number] * self._looks(one) for number, one in stages)
         dev_documents = self._dev_documents(evaluations)
-        a_look = (dev_documents * self.speeds.document_whole + self.dev_queries * self.speeds.query) / self.speeds.encode / 60
+        a_look = self._encoding_minutes(dev_documents) + self._minutes(self.dev_queries * self.speeds.query, self.speeds.encode)
         rounds = sum(self.rounds[number] for number, stage in stages if stage.negatives != "in-batch")
         mining_documents = self._mining_documents(max(1, rounds))
-        encoding = (mining_documents or self.documents) * self.speeds.document_whole / self.speeds.encode / 60
+        encoding = self._encoding_minutes(mining_documents or self.documents)
+        judging = a_look + self._judging_minutes() if teacher else 0.0
         lists = self._teacher_lists() if teacher and not self.teacher_given else 0
         teaching = self._teaching_minutes(lists)
-        units = [
-            self._unit(number, stage, at, a_look * looks, encoding, teacher)
-            for number, stage in stages
-            for at in range(self.rounds[number])
-        ]
-        other = a_look * (1 + looks)
-        fixed = sum(unit.minutes - self._training_minutes(unit) for unit in units) + other
-        shares = self._shares(units, max(0.0, self.budget - fixed), teaching)
+        units = [unit for number, stage in stages for unit in self._units(number, stage, a_look, encoding, judging)]
+        growing = [self._growing_minutes(unit, mining_documents, teacher=teacher) for unit in units]
+        other = a_look * (2 + len(self.options.interpolate)) + judging
+        room = self.budget - sum(unit.fixed for unit in units) - other
+        shares = self._shares(units, growing, max(0.0, room), teaching)
         taught = shares.get(_TEACHER, 0.0)
         return Plan(
             speeds=self.speeds,
-            units=tuple(self._scaled(unit, shares[unit.stage]) for unit in units),
+            units=tuple(self._scaled(unit, shares[unit.stage], mining_documents, teacher=teacher) for unit in units),
             dev_documents=dev_documents,
             mining_documents=mining_documents,
             teacher_lists=round(lists * taught),
@@ -287,21 +308,34 @@ class _Planner:
             other_minutes=round(other, 2),
         )
 
-    def _shares(self, units: list[Unit], room: float, teaching: float) -> dict[int, float]:
-        """How much of the training that they want the stages and the teacher have, by stage.
+    def _units(self, number: int, stage: StageOptions, a_look: float, encoding: float, judging: float) -> list[Unit]:
+        """A stage's rounds with the epochs that they want, and the minutes that these do not change."""
+        fixed = a_look * self._looks(stage)
+        if stage.negatives != "in-batch":
+            fixed += encoding
+        if stage.negatives == "mined":
+            fixed += judging
+        rounds = self.rounds[number]
+        names = [stage.name] if rounds == 1 else [f"{stage.name}-{at + 1}" for at in range(rounds)]
+        epochs = self._epochs(number)
+        return [Unit(name, number, at, self.pairs, epochs, 0.0, fixed) for at, name in enumerate(names, start=1)]
+
+    def _shares(self, units: list[Unit], growing: list[float], room: float, teaching: float) -> dict[int, float]:
+        """How much of what they want the stages and the teacher have, by stage.
 
         Args:
             units: in order, at their wanted size.
+            growing: minutes of each that grow with its epochs.
             room: minutes for all.
             teaching: minutes that the teacher wants.
         """
         wanted: dict[int, float] = {}
         least: dict[int, float] = {}
-        for unit in units:
+        for unit, minutes in zip(units, growing, strict=True):
             if self.options.stages[unit.stage].negatives == "mined" and _TEACHER not in wanted:
                 wanted[_TEACHER], least[_TEACHER] = teaching, _LEAST_TEACHER  # it denoises what is mined, so it comes before
-            wanted[unit.stage] = wanted.get(unit.stage, 0.0) + self._training_minutes(unit)
-            least[unit.stage] = min(1.0, _FIRST_STEPS / self._steps(unit))
+            wanted[unit.stage] = wanted.get(unit.stage, 0.0) + minutes
+            least[unit.stage] = min(1.0, _FIRST_STEPS / steps(unit, self.options))
         given: dict[int, float] = {}
         for one, minutes in wanted.items():
             given[one] = min(least[one] * minutes, room)
@@ -309,40 +343,49 @@ class _Planner:
         rest = min(1.0, room / max(sum(wanted.values()) - sum(given.values()), 1e-9))
         return {one: (own + (wanted[one] - own) * rest) / max(wanted[one], 1e-9) for one, own in given.items()}
 
-    def _unit(self, number: int, stage: StageOptions, at: int, looking: float, encoding: float, teacher: bool) -> Unit:
-        name = stage.name if self.rounds[number] == 1 else f"{stage.name}-{at + 1}"
-        unit = Unit(name, number, at + 1, self.pairs, self._epochs(number), 0.0)
-        minutes = self._training_minutes(unit) + looking
-        if stage.negatives != "in-batch":
-            minutes += encoding
-        if teacher and stage.negatives == "mined":
-            kept = stage.mining_options(seed=0).negatives
-            read = self.pairs * (1 + kept) * (self.speeds.query + self.speeds.document_whole)
-            minutes += read / self.speeds.encode / 60
-        return replace(unit, minutes=minutes)
+    def _scaled(self, unit: Unit, share: float, mining_documents: int | None, *, teacher: bool) -> Unit:
+        scaled = replace(unit, epochs=max(0.0001, round(unit.epochs * share, 4)))
+        growing = self._growing_minutes(scaled, mining_documents, teacher=teacher)
+        return replace(scaled, minutes=round(unit.fixed + growing, 2), fixed=round(unit.fixed, 2))
 
-    def _training_minutes(self, unit: Unit) -> float:
-        """Of the optimizer steps alone."""
+    def _growing_minutes(self, unit: Unit, mining_documents: int | None, *, teacher: bool) -> float:
+        """What a unit takes the more, the more epochs it has: steps, and for hard negatives what is read for each pair once."""
         stage = self.options.stages[unit.stage]
         training = stage.training_options(self.options.training)
-        own = 0
+        mined = stage.mining_options(seed=0).negatives
+        brought = self.own_negatives if stage.negatives == "in-batch" else mined
+        negatives = brought if training.negatives is None else min(training.negatives, brought)
+        tokens = self.speeds.query + (1 + negatives) * self.speeds.document
+        minutes = self._minutes(unit.pairs * unit.epochs * tokens, self.speeds.train)
         if stage.negatives != "in-batch":
-            mined = stage.mining_options(seed=0).negatives
-            own = mined if training.negatives is None else min(training.negatives, mined)
-        tokens = self.speeds.query + (1 + own) * self.speeds.document
-        return unit.pairs * unit.epochs * tokens / self.speeds.train / 60
+            pairs = unit.pairs * min(1.0, unit.epochs)
+            beyond = 0.0 if mining_documents is None else max(0.0, pairs - mining_documents)  # positives have to be there
+            minutes += self._encoding_minutes(beyond)
+            if teacher and stage.negatives == "mined":
+                read = (1 + mined) * (self.speeds.query + self.speeds.document_whole)
+                minutes += self._minutes(pairs * read, self.speeds.encode)
+        return minutes
 
-    def _scaled(self, unit: Unit, share: float) -> Unit:
-        before = self._training_minutes(unit)
-        scaled = replace(unit, epochs=max(0.0001, round(unit.epochs * share, 4)))
-        return replace(scaled, minutes=round(unit.minutes - before + self._training_minutes(scaled), 2))
+    def _looks(self, stage: StageOptions) -> int:
+        """Dev evaluations of one of its units."""
+        return stage.training_options(self.options.training).evaluations + len(self.options.interpolate)
+
+    def _encoding_minutes(self, documents: float) -> float:
+        return self._minutes(documents * self.speeds.document_whole, self.speeds.encode)
+
+    def _judging_minutes(self) -> float:
+        pairs = min(JUDGED_QUERIES, self.dev_queries) * JUDGED_DEPTH
+        return self._minutes(pairs * (self.speeds.query + self.speeds.document_whole), self.speeds.encode)
+
+    def _minutes(self, tokens: float, speed: float) -> float:
+        return tokens / speed / 60
 
     def _teacher_lists(self) -> int:
-        return 2 * self.queries
+        return round(self.options.reranker_options().epochs * self.pairs)
 
     def _teaching_minutes(self, lists: int) -> float:
-        tokens = _TEACHER_LISTS * (self.speeds.query + self.speeds.document_whole)
-        return lists * tokens / self.speeds.train / 60
+        documents = 1 + self.options.reranker_options().negatives
+        return self._minutes(lists * documents * (self.speeds.query + self.speeds.document_whole), self.speeds.train)
 
     def _dev_documents(self, evaluations: int) -> int:
         wanted = min(self.options.dev_documents, self.documents)

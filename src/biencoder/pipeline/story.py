@@ -3,6 +3,7 @@
 ```
 run.json                 configuration, start, digest of the training pairs; whoever finds another one there leaves it alone
 plan.json                the plan
+schedule.json            the time spent so far, and the epochs of each unit that has begun
 dev/                     dev evaluations with their per-query values, by the model's fingerprint
 teacher/                 the cross-encoder, where one was trained, and what it was trained on
 units/01-in-batch/       examples.jsonl and result.json; model/ and training/ until the run is finished
@@ -20,6 +21,7 @@ from typing import Any
 from biencoder.errors import StorageError
 
 PLAN = "plan.json"
+SCHEDULE = "schedule.json"
 RESULT = "result.json"
 
 

@@ -15,7 +15,7 @@ from biencoder.identity import short
 from biencoder.mining import MiningOptions, mine, read_examples
 from biencoder.pipeline.gate import Gate, weights_key
 from biencoder.pipeline.options import FitOptions
-from biencoder.pipeline.plan import Plan
+from biencoder.pipeline.plan import JUDGED_DEPTH, JUDGED_QUERIES, Plan
 from biencoder.pipeline.story import RESULT, read_json
 from biencoder.progress import Progress
 from biencoder.run_folder import EXAMPLES, write_json
@@ -24,21 +24,36 @@ from biencoder.search.searcher import Searcher
 from biencoder.towers.backbone import longest_input
 from biencoder.towers.bi_encoder import BiEncoder
 from biencoder.towers.cross_encoder import CrossEncoder
+from biencoder.training.lists import make_lists
+from biencoder.training.reranker_options import RerankerOptions
 from biencoder.training.reranking import train_reranker
 
-_QUERIES = 150
-"""Dev queries that a teacher is judged by."""
-_DEPTH = 30
-"""Results of the model that it reranks."""
 _NEGATIVES = 16
 """Mined for a pair, of which each step of its training draws some."""
-
 _QUERY_TOKENS = 64
 _FACTS = "facts.json"
 
 
+def given_teacher(options: FitOptions, model: BiEncoder) -> CrossEncoder | None:
+    """The teacher that the options name; None where one is to be trained, or none is wanted.
+
+    Raises:
+        ArgumentError: where the teacher that is to be trained could not read pairs as long as the options want.
+        ModelError: where the named one cannot be read.
+    """
+    if options.teacher not in {"auto", "none"}:
+        return CrossEncoder.load(options.teacher, precision=options.training.precision)
+    asked, most = options.reranker_options().max_length, _pair_length(model)
+    if options.teacher == "auto" and asked is not None and asked > most:
+        raise ArgumentError(
+            f"reranker.max_length is {asked}, and a teacher made of this model reads {most} tokens of a pair; ask for no more, "
+            "or load the model with a greater max_length"
+        )
+    return None
+
+
 class Teaching:
-    """Trains or loads the teacher when it is first asked for, and judges it against the model each time.
+    """Trains or takes the teacher when it is first asked for, and judges it against the model each time.
 
     Args:
         mining: pairs, and the documents that its negatives are looked for in.
@@ -47,10 +62,19 @@ class Teaching:
         options: of the run.
         folder: its own.
         progress: is told what goes on.
+        given: the teacher, where the options name one.
     """
 
     def __init__(
-        self, mining: Collection, plan: Plan, gate: Gate, options: FitOptions, folder: Path, progress: Progress
+        self,
+        mining: Collection,
+        plan: Plan,
+        gate: Gate,
+        options: FitOptions,
+        folder: Path,
+        progress: Progress,
+        *,
+        given: CrossEncoder | None = None,
     ) -> None:
         self.facts: dict[str, Any] = read_json(folder / _FACTS) or {}  # of an earlier call, whose units are not done again
         self._mining = mining
@@ -59,9 +83,9 @@ class Teaching:
         self._options = options
         self._folder = folder
         self._progress = progress
-        self._encoder: CrossEncoder | None = None
-        self._tried = False
-        queries = min(_QUERIES, options.dev_queries)
+        self._encoder = given
+        self._tried = given is not None
+        queries = min(JUDGED_QUERIES, options.dev_queries)
         documents = len(gate.dev.documents)
         self._dev = sample(gate.dev, gate.split, queries=queries, documents=documents, seed=options.training.seed)
 
@@ -104,41 +128,41 @@ class Teaching:
         return self._encoder
 
     def _make(self, model: BiEncoder) -> CrossEncoder | None:
-        precision = self._options.training.precision
-        if self._options.teacher not in {"auto", "none"}:
-            return CrossEncoder.load(self._options.teacher, precision=precision)
         if self._options.teacher == "none" or not self._plan.teacher_lists:
             return None
         done = read_json(self._folder / RESULT)
         if done is None:
-            done = self._train(model, precision)
+            done = self._train(model, self._options.reranker_options())
             write_json(self._folder / RESULT, done)
         self._note(done)
+        precision = self._options.reranker_options().precision
         return CrossEncoder.load(self._folder / "model", precision=precision) if done["trained"] else None
 
-    def _train(self, model: BiEncoder, precision: str) -> dict[str, Any]:
+    def _train(self, model: BiEncoder, options: RerankerOptions) -> dict[str, Any]:
         began = time.monotonic()
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / EXAMPLES
-        seed = self._options.training.seed
-        mining = MiningOptions(negatives=_NEGATIVES, relative_margin=None, last_rank=50, seed=seed)
+        most = max(_NEGATIVES, options.negatives)
+        mining = MiningOptions(negatives=most, relative_margin=None, last_rank=max(50, most), seed=self._options.training.seed)
         vectors = self._folder.parent / "vectors"
         split = self._options.train_split
         mine(model, self._mining, out=path, split=split, options=mining, vectors=vectors, progress=self._progress)
         examples = [example for example in read_examples(path) if example.negatives]
-        options = self._options.reranker.model_copy(update={"precision": precision, "seed": seed, "evaluations": 1})
+        if len(make_lists(examples, options.loss)) < 2:
+            return self._none("fewer than 2 training queries have negatives to learn from", began)
         epochs = min(options.epochs, self._plan.teacher_lists / max(1, len(examples)))
         options = options.model_copy(update={"epochs": round(max(epochs, 0.01), 4)})
         start = self._folder / "start"
         model.save(start)
         try:
-            encoder = CrossEncoder.from_backbone(start, seed=seed, precision=precision, max_length=_pair_length(model))
+            encoder = CrossEncoder.from_backbone(
+                start, seed=options.seed, precision=options.precision, max_length=_pair_length(model)
+            )
             self._progress.say(f"teacher: {len(examples):,} lists, {options.epochs:.2f} epochs")
             trained = train_reranker(encoder, examples, options, folder=self._folder / "training", progress=self._progress)
             encoder.save(self._folder / "model")
-        except (DivergedError, ArgumentError) as error:
-            self._progress.say(f"there is no teacher: {error}")
-            return {"trained": False, "reason": str(error), "seconds": round(time.monotonic() - began, 1)}
+        except DivergedError as error:
+            return self._none(str(error), began)
         finally:
             shutil.rmtree(start, ignore_errors=True)
         shutil.rmtree(self._folder / "training", ignore_errors=True)
@@ -151,6 +175,10 @@ class Teaching:
             "seconds": round(time.monotonic() - began, 1),
         }
 
+    def _none(self, reason: str, began: float) -> dict[str, Any]:
+        self._progress.say(f"there is no teacher: {reason}")
+        return {"trained": False, "reason": reason, "seconds": round(time.monotonic() - began, 1)}
+
     def _scores(self, model: BiEncoder, encoder: CrossEncoder) -> tuple[float, float]:
         """The measure of the model and of the encoder over its results, on the same queries; kept by their fingerprints."""
         key = f"{weights_key(model)}-{short(encoder.fingerprint())}.json"
@@ -160,8 +188,8 @@ class Teaching:
             measure, split = self._gate.measure, self._gate.split
             searcher = Searcher.in_memory(model, self._dev.documents, progress=self._progress)
             own = evaluate(searcher, self._dev, split=split, measures=[measure])
-            self._progress.say(f"reranking {_DEPTH} results of {own.queries} dev queries")
-            reranker = Reranker(searcher, encoder, depth=_DEPTH)
+            self._progress.say(f"reranking {JUDGED_DEPTH} results of {own.queries} dev queries")
+            reranker = Reranker(searcher, encoder, depth=JUDGED_DEPTH)
             reranked = evaluate(reranker, self._dev, split=split, measures=[measure])
             found = {"model": own.measures[measure], "reranked": reranked.measures[measure]}
             path.parent.mkdir(parents=True, exist_ok=True)

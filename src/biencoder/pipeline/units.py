@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -26,11 +27,12 @@ from biencoder.records import Example
 from biencoder.run_folder import EXAMPLES, write_examples, write_json
 from biencoder.towers.bi_encoder import BiEncoder
 from biencoder.training.guide import Guide
-from biencoder.training.options import TrainingOptions
+from biencoder.training.options import TAUGHT, TrainingOptions
 from biencoder.training.state import put_weights, weights_of
 from biencoder.training.trainer import TrainingResult, train
 
 NO_TEACHER = "there is no teacher that ranks better than the model"
+NO_SCORES = "its loss learns from a teacher's scores, and no pair has any"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,9 @@ class Bench:
 
     Attributes:
         folder: of the run.
-        mining: pairs, and the documents that negatives are looked for in.
-        examples: the training pairs without negatives.
+        mining: what negatives are looked for in; its training queries are those of the pairs, or some of them.
+        examples: the training pairs, with such negatives as the collection brings.
+        queries: of training.
         gate: decides.
         options: of the run.
         dimension: of the model's vectors.
@@ -94,6 +97,7 @@ class Bench:
     folder: Path
     mining: Collection
     examples: list[Example]
+    queries: int
     gate: Gate
     options: FitOptions
     dimension: int
@@ -133,18 +137,22 @@ def take_weights(model: BiEncoder, other: BiEncoder) -> None:
 
 
 def _do(bench: Bench, unit: Unit, number: int, folder: Path, model: BiEncoder, epochs: float) -> UnitResult:
-    began = time.monotonic()
     stage, measure = bench.options.stages[unit.stage], bench.gate.measure
     before = bench.gate.evaluate(model)
-    teacher = bench.teacher(model) if stage.negatives == "mined" else None
-    examples = [] if stage.teacher and teacher is None else _examples(bench, stage, folder, model, teacher)
-    training = _training(bench, stage, unit, epochs, number)
+    teacher = bench.teacher(model) if stage.negatives == "mined" else None  # its time is counted by itself
+    began = time.monotonic()
+    training = _training(bench, stage, unit, number)
+    examples = [] if stage.teacher and teacher is None else _examples(bench, stage, training, folder, model, teacher, epochs)
     done = UnitResult(
         name=unit.name, negatives=stage.negatives, loss=training.loss, pairs=len(examples), before=before.measures[measure]
     )
-    if not examples:
-        bench.progress.say(f"{unit.name} is left out: {NO_TEACHER}")
-        return replace(done, after=done.before, remarks=[NO_TEACHER])
+    untaught = training.loss in TAUGHT and not any(example.scores for example in examples)
+    if not examples or untaught:
+        reason = NO_TEACHER if stage.teacher and teacher is None else NO_SCORES
+        bench.progress.say(f"{unit.name} is left out: {reason}")
+        return replace(done, after=done.before, remarks=[reason])
+    # The same steps, whether all pairs have negatives or only those that there is time for.
+    training = training.model_copy(update={"epochs": round(epochs * len(bench.examples) / len(examples), 4)})
     bench.progress.say(f"{unit.name}: {len(examples):,} pairs, {training.loss}, learning rate {training.learning_rate:g}")
     start = weights_of(towers_of(model))
     try:
@@ -152,7 +160,7 @@ def _do(bench: Bench, unit: Unit, number: int, folder: Path, model: BiEncoder, e
     except DivergedError as error:
         put_weights(towers_of(model), start)
         bench.progress.say(f"{unit.name} is rolled back: {error}")
-        done = replace(done, after=done.before, remarks=[str(error)])
+        done = replace(done, after=done.before, steps=error.step, remarks=[str(error)])
     else:
         done = _judged(bench, done, model, trained, start, before, rate=training.learning_rate)
     return replace(done, seconds=round(time.monotonic() - began, 1))
@@ -217,13 +225,14 @@ def _judged(
     )
 
 
-def _training(bench: Bench, stage: StageOptions, unit: Unit, epochs: float, number: int) -> TrainingOptions:
-    """The stage's options with what the unit says, a seed of its own, and Matryoshka dimensions where none are named."""
+def _training(bench: Bench, stage: StageOptions, unit: Unit, number: int) -> TrainingOptions:
+    """The stage's options with what the unit says, a seed of its own, and Matryoshka dimensions where nobody speaks of them."""
     training = stage.training_options(bench.options.training)
-    changes: dict[str, Any] = {"epochs": epochs, "learning_rate": training.learning_rate * unit.rate}
+    changes: dict[str, Any] = {"learning_rate": training.learning_rate * unit.rate}
     if not stage.names("seed"):  # or units of half an epoch would all see the same half
         changes["seed"] = training.seed + number - 1
-    if bench.options.matryoshka and not training.matryoshka:
+    said = stage.names("matryoshka") or "matryoshka" in bench.options.training.model_fields_set
+    if bench.options.matryoshka and not said:
         changes["matryoshka"] = matryoshka_dimensions(bench.dimension)
     return training.model_copy(update=changes)
 
@@ -237,18 +246,31 @@ def matryoshka_dimensions(dimension: int) -> tuple[int, ...]:
     return tuple(2**power for power in range(6, 16) if 2**power < dimension)
 
 
-def _examples(bench: Bench, stage: StageOptions, folder: Path, model: BiEncoder, teacher: Teacher | None) -> list[Example]:
+def _examples(
+    bench: Bench,
+    stage: StageOptions,
+    training: TrainingOptions,
+    folder: Path,
+    model: BiEncoder,
+    teacher: Teacher | None,
+    epochs: float,
+) -> list[Example]:
     """The stage's examples, and their file for whoever wants to read what the model is trained on."""
     path = folder / EXAMPLES
     if stage.negatives == "in-batch":
         if not path.exists():
             write_examples(path, bench.examples)
         return bench.examples
+    split = bench.options.train_split
+    mining = bench.mining
+    if epochs < 1:  # negatives for the pairs that there is time for
+        queries = math.ceil(epochs * bench.queries)
+        mining = mining.narrowed(split, queries=queries, seed=training.seed)
     mine(
         model,
-        bench.mining,
+        mining,
         out=path,
-        split=bench.options.train_split,
+        split=split,
         options=stage.mining_options(seed=bench.options.training.seed),
         teacher=teacher,
         vectors=bench.folder / "vectors",

@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+TAUGHT = frozenset({"margin_mse", "kl"})
+"""Losses that learn from a teacher's scores, which the examples bring."""
+
 
 class TrainingOptions(BaseModel):
     """One stage of training.
@@ -17,7 +20,7 @@ class TrainingOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     loss: Literal["info_nce", "triplet", "margin_mse", "kl"] = "info_nce"
-    """The last two learn from a teacher's scores, which the examples bring."""
+    """The last two learn from a teacher's scores (`TAUGHT`)."""
     temperature: Annotated[float, Field(gt=0, le=1)] = 0.05
     symmetric: bool = False
     margin: Annotated[float, Field(gt=0, le=2)] = 0.2

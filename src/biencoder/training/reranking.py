@@ -179,7 +179,8 @@ class _Run:
         if not torch.isfinite(loss):
             raise DivergedError(
                 f"the loss is {loss.item()} at step {self.course.state.step + 1}; lower the learning rate "
-                f"(now {self.options.learning_rate:g})"
+                f"(now {self.options.learning_rate:g})",
+                step=self.course.state.step + 1,
             )
         return loss
 
