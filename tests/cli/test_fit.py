@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from biencoder.cli import fit as command
 from tests.cli.running import cli, failure
 
 
@@ -48,7 +49,11 @@ def test_a_training_that_does_not_help_is_rolled_back(tiny_model_folder: Path, c
     assert (done.status, done.err) == (0, "")
     assert "rolled back: nDCG@10 on dev was " in done.out
     assert "(no stage helped on dev: the model is as it was)" in done.out
-    assert "--set training.learning_rate=2.5e-10" in done.out
+    again = shlex.split(done.out.partition("next:\n")[2])
+    run, start = tmp_path / "run", ["biencoder", "fit", str(collection_folder), "--model", str(tiny_model_folder)]
+    told = ["--stages", "in-batch", "--set", "training.learning_rate=1e-9", "--set", "training.batch_size=20"]
+    assert again == [*start, "--out", f"{run}.gentler", *told, "--set", "training.learning_rate=2.5e-10"]
+    assert cli(*again[1:], "-q").status == 0  # of two values for a key, the last one counts
 
 
 def test_bad_input_is_one_line(tiny_model_folder: Path, collection_folder: Path, run_folder: Path, tmp_path: Path) -> None:
@@ -79,6 +84,17 @@ def test_documents_alone(tiny_model_folder: Path, collection_folder: Path, tmp_p
     assert done.status == 0, done.err
     assert done.json["made_up"] is True
     assert "no queries: 60 are made from the documents" in done.err
+    done = cli(*fit, "--stages", "in-batch", "--set", "training.batch_size=20", "--set", "training.epochs=1")
+    assert "biencoder evaluate" not in done.out  # the documents have no queries to measure with
+    assert ("biencoder index" in done.out) or ("--from-documents" in done.out)
+
+
+def test_pairs_without_a_test_split_are_measured_on_dev(tiny_model_folder: Path, run_folder: Path) -> None:
+    result = {"kept": True, "learning_rate": 1e-3}
+    told = command._Told("pairs.jsonl", str(tiny_model_folder), run_folder, ["dev"], [])
+    evaluate, index = command._next_steps(result, told)
+    assert evaluate == ["evaluate", str(run_folder), "pairs.jsonl", "--split", "dev", "--against", str(tiny_model_folder)]
+    assert index[:2] == ["index", str(run_folder)]
 
 
 def test_several_processes(

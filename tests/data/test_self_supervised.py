@@ -51,6 +51,18 @@ def test_a_crop_asks_for_the_rest_and_is_taken_out() -> None:
     assert examples == list(made(found).values())
 
 
+def test_scripts_that_do_not_part_words_are_cropped_by_characters() -> None:
+    text = "阿司匹林是一种常用的解热镇痛药物，也用于预防血栓。"
+    documents = [Document("0", text), Document("1", text, "阿司匹林"), Document("2", text[:12])]
+    found = made(self_supervised(documents, split="train", seed=0))
+    assert found.keys() == {"0", "1"}  # of twelve characters, eight have to remain
+    query, left = found["0"]
+    assert 5 <= len(query) <= 24
+    start = text.index(query)
+    assert left == text[:start] + text[start + len(query) :]
+    assert found["1"] == ("阿司匹林", text)
+
+
 def test_a_title_of_nothing_is_none() -> None:
     found = self_supervised([Document("0", THIRTEEN, " \n")], split="train", seed=0)
     assert made(found)["0"] == ("five six seven eight nine", " \n one two three four ten eleven twelve thirteen")

@@ -119,8 +119,19 @@ def test_the_same_text_under_another_id_is_passed_over(tmp_path: Path) -> None:
     judged = collection(documents, {"q": "the query"}, train={"q": {"a": 1}})
     done = mine(ScoredModel({"the query": SCORES}), judged, out=tmp_path / "n.jsonl", options=options(last_rank=3))
     (line,) = lines(tmp_path / "n.jsonl")
-    assert (line["negative_ids"], line["negative_ranks"]) == (["b", "c"], [1, 2])  # "copy of b" took a place in the search
+    assert (line["negative_ids"], line["negative_ranks"]) == (["b", "c", "d"], [1, 2, 3])  # "copy of b" took no place
     assert (line["positive_rank"], sum(done.dropped.values())) == (1, 0)
+
+
+@pytest.mark.parametrize("source", ["model", "bm25"])
+def test_a_text_that_stands_there_many_times_does_not_fill_the_window(tmp_path: Path, source: str) -> None:
+    documents = {f"copy {number}": TEN["b"] for number in range(30)} | TEN
+    judged = collection(documents, {"q": "says the query"}, train={"q": {"a": 1}})
+    model = ScoredModel({"says the query": SCORES})
+    mine(model, judged, out=tmp_path / "n.jsonl", options=options(last_rank=4, source=source))
+    (line,) = lines(tmp_path / "n.jsonl")
+    assert len(line["negatives"]) == len(set(line["negatives"])) == 4
+    assert line["negative_ranks"] == [1, 2, 3, 4]
 
 
 def test_near_duplicates_of_any_positive_are_left_out(tmp_path: Path) -> None:

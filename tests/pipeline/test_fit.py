@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from biencoder.data.collection import Collection
-from biencoder.errors import ArgumentError, DataError, DivergedError, LockedError, StorageError
+from biencoder.errors import ArgumentError, DataError, DivergedError, LockedError, ModelError, StorageError
 from biencoder.pipeline import CURRICULUM, FitOptions, fit, read_run, units
 from biencoder.pipeline.schedule import Schedule
-from biencoder.records import Example, Judgement
+from biencoder.records import Document, Example, Judgement
 from biencoder.storage.folder import locked
 from biencoder.storage.manifest import verify
 from biencoder.towers import runtime
@@ -44,8 +44,10 @@ def measures(folder: Path) -> dict[str, Any]:
     return found
 
 
-def without(collection: Collection, split: str, **changed: list[Judgement]) -> Collection:
-    """The collection with other judgements."""
+def without(
+    collection: Collection, split: str, *, documents: list[Document] | None = None, **changed: list[Judgement]
+) -> Collection:
+    """The collection with other judgements, or documents."""
     kept = {
         name: [
             Judgement(query, document, grade)
@@ -55,7 +57,8 @@ def without(collection: Collection, split: str, **changed: list[Judgement]) -> C
         for name in collection.splits
         if name != split
     }
-    return Collection(documents=list(collection.documents), queries=collection.queries(), judgements=kept | changed)
+    there = list(collection.documents) if documents is None else documents
+    return Collection(documents=there, queries=collection.queries(), judgements=kept | changed)
 
 
 def test_fit_learns_and_keeps(tiny_model: BiEncoder, tiny_collection: Collection, tmp_path: Path) -> None:
@@ -211,6 +214,86 @@ def test_other_options(
         fit(tiny_model, tiny_collection, out=tmp_path / "run", options=options(**changes))
     hint = "choose another place, or remove the folder to begin again"
     assert str(caught.value) == f"{tmp_path / 'run'} holds another run ({difference}); {hint}"
+
+
+def test_other_dev_judgements_or_documents(tiny_model: BiEncoder, tiny_collection: Collection, tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit(tiny_model, tiny_collection, out=tmp_path / "run", options=options(), progress=Interrupting(1))
+    dev = [
+        Judgement(query, document, grade)
+        for query, judged in tiny_collection.judgements("dev").items()
+        for document, grade in judged.items()
+    ]
+    extra = Judgement(dev[0].query_id, next(one.id for one in tiny_collection.documents if one.id != dev[0].document_id))
+    with pytest.raises(ArgumentError, match=r"holds another run \(dev: sha256: "):
+        fit(tiny_model, without(tiny_collection, "dev", dev=[*dev, extra]), out=tmp_path / "run", options=options())
+    more = without(tiny_collection, "none", documents=[*tiny_collection.documents, Document("new", "one more")])
+    with pytest.raises(ArgumentError, match=r"holds another run \(documents: count: 60, now 61\)"):
+        fit(tiny_model, more, out=tmp_path / "run", options=options())
+
+
+def test_a_budgeted_run_resumes_with_what_was_decided(
+    tiny_model_folder: Path, tiny_collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = progressive(budget=20, interpolate=[])
+    late = 0.0
+    monkeypatch.setattr(Schedule, "minutes", property(lambda _: late))
+    interrupted = 0
+    for call, spent in ((9, 0.0), (17, 19.5), (9, 19.9), (21, 30.0), (12, 40.0), (25, 50.0)):
+        late = spent  # each call finds that more time has gone than the one before knew
+        try:
+            fit(
+                BiEncoder.load(tiny_model_folder),
+                tiny_collection,
+                out=tmp_path / "run",
+                options=chosen,
+                progress=InterruptingLater(call),
+            )
+        except KeyboardInterrupt:
+            interrupted += 1
+    assert interrupted >= 3
+    late = 60.0
+    fit(BiEncoder.load(tiny_model_folder), tiny_collection, out=tmp_path / "run", options=chosen)
+    decided = json.loads((tmp_path / "run/schedule.json").read_text())["epochs"]
+    story = measures(tmp_path / "run")
+    assert decided["in-batch"] == 2.0
+    assert {name for name, epochs in decided.items() if epochs} == {unit["name"] for unit in story["units"]}
+    left = [name for name, epochs in decided.items() if not epochs]
+    assert left
+    assert all(f"{name}: no time is left for it" in story["left_out"] for name in left)
+
+
+def test_negatives_are_mined_for_the_pairs_that_there_is_time_for(
+    tiny_model: BiEncoder, tiny_collection: Collection, tmp_path: Path
+) -> None:
+    stages = [{"name": name, "negatives": "bm25", "training": {"epochs": 0.3, "batch_size": 8}} for name in ("a", "b")]
+    fit(tiny_model, tiny_collection, out=tmp_path / "run", options=options(stages=stages))
+    seen = []
+    for unit in measures(tmp_path / "run")["units"]:
+        assert (unit["pairs"], unit["steps"]) == (36, 4)  # of 120; 0.3 of 15 steps
+        path = next((tmp_path / "run/units").glob(f"*-{unit['name']}")) / "examples.jsonl"
+        seen.append({json.loads(line)["query"] for line in path.read_text().splitlines()})
+    assert [len(queries) for queries in seen] == [36, 36]
+    assert seen[0] != seen[1]
+
+
+def test_a_loss_that_no_scores_teach_is_left_out(tiny_model: BiEncoder, tiny_collection: Collection, tmp_path: Path) -> None:
+    stages = [{"name": "a", "negatives": "mined", "training": {"loss": "kl"}}]
+    fit(tiny_model, tiny_collection, out=tmp_path / "run", options=options(stages=stages))
+    (unit,) = measures(tmp_path / "run")["units"]
+    assert (unit["kept"], unit["steps"]) == (False, 0)
+    assert unit["remarks"] == ["its loss learns from a teacher's scores, and no pair has any"]
+
+
+def test_a_teacher_that_is_not_there_is_missed_before_anything_is_done(
+    tiny_model: BiEncoder, tiny_collection: Collection, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError):
+        fit(tiny_model, tiny_collection, out=tmp_path / "run", options=progressive(teacher=str(tmp_path / "none")))
+    long = {"learning_rate": 3e-3, "max_length": 65}
+    with pytest.raises(ArgumentError, match=r"^reranker.max_length is 65, and a teacher made of this model reads 64 tokens"):
+        fit(tiny_model, tiny_collection, out=tmp_path / "run", options=progressive(reranker=long))
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_model(tiny_model_folder: Path, tiny_collection: Collection, tmp_path: Path) -> None:
@@ -385,13 +468,14 @@ def test_a_loss_that_is_no_number_is_rolled_back(
     tiny_model: BiEncoder, tiny_collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def diverge(*_: object, **__: object) -> None:
-        raise DivergedError("the loss is nan at step 3")
+        raise DivergedError("the loss is nan at step 3", step=3)
 
     before = weights(tiny_model)
     monkeypatch.setattr(units, "train", diverge)
-    fit(tiny_model, tiny_collection, out=tmp_path / "run", options=options())
+    fit(tiny_model, tiny_collection, out=tmp_path / "run", options=options(again=0.5))
     found = measures(tmp_path / "run")
     assert (found["kept"], found["units"][0]["remarks"]) == (False, ["the loss is nan at step 3"])
+    assert [(unit["name"], unit["steps"]) for unit in found["units"]] == [("in-batch", 3), ("in-batch-again", 3)]
     assert weights(tiny_model) == before
 
 

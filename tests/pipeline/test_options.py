@@ -45,8 +45,7 @@ def test_a_value_that_happens_to_be_the_default_is_said_all_the_same() -> None:
 
 @pytest.mark.parametrize(("negatives", "source"), [("bm25", "bm25"), ("mined", "model")])
 def test_the_stage_decides_what_negatives_are_mined_from(negatives: str, source: str) -> None:
-    given = {"negatives": 3, "last_rank": 50, "source": "bm25" if source == "model" else "model"}
-    found = stage(negatives=negatives, mining=given).mining_options(seed=7)
+    found = stage(negatives=negatives, mining={"negatives": 3, "last_rank": 50}).mining_options(seed=7)
     assert found == MiningOptions.model_validate({"source": source, "negatives": 3, "last_rank": 50, "seed": 7})
 
 
@@ -143,3 +142,36 @@ def test_stages_that_cannot_be_done(given: list[dict[str, Any]], message: str) -
 )
 def test_a_run_is_refused(given: dict[str, Any], refusal: tuple[str, str]) -> None:
     assert refusals(**given) == [refusal]
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({"negatives": "bm25", "teacher": True}, "teacher needs negatives = mined, which are those that a teacher scores"),
+        ({"teacher": True}, "teacher needs negatives = mined, which are those that a teacher scores"),
+        (
+            {"negatives": "bm25", "training": {"loss": "kl"}},
+            "loss kl learns from a teacher's scores, which negatives of bm25 do not have; use mined",
+        ),
+        ({"negatives": "mined", "mining": {"source": "bm25"}}, "say negatives, not mining.source"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(row: dict[str, Any], problem: str) -> None:
+    assert refusals(stages=[{"name": "a"} | row]) == [("", f"In stage a: {problem}")]
+
+
+def test_losses_that_a_collections_own_scores_or_a_teachers_may_teach() -> None:
+    taught = {"loss": "margin_mse"}
+    rows = [{"name": "a", "training": taught}, {"name": "b", "negatives": "mined", "training": taught}]
+    assert len(FitOptions.model_validate({"stages": rows}).stages) == 2
+
+
+def test_the_teachers_options() -> None:
+    run = {"precision": "exact", "seed": 3}
+    found = FitOptions.model_validate({"training": run, "reranker": {"negatives": 3}}).reranker_options()
+    assert (found.negatives, found.precision, found.seed, found.evaluations) == (3, "exact", 3, 1)
+    own = {"precision": "fast", "seed": 0}
+    found = FitOptions.model_validate({"training": run, "reranker": own}).reranker_options()
+    assert (found.precision, found.seed) == ("fast", 0)
+    problem = "Leave reranker.evaluations out: a run's teacher is judged once, on dev"
+    assert refusals(reranker={"evaluations": 2}) == [("", problem)]

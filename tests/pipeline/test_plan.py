@@ -138,14 +138,17 @@ def test_negatives_are_read_for_the_pairs_that_there_is_time_for() -> None:
 
 
 def test_positives_beyond_the_documents_that_are_mined_are_counted() -> None:
-    stages = [{"name": "b", "negatives": "bm25", "training": {"negatives": 0, "epochs": 2}}]
-    few = planned(budget=60, pairs=10_000, documents=10**6, stages=stages, dev_queries=0)
-    many = planned(budget=60, pairs=100_000, documents=10**6, stages=stages, dev_queries=0)
-    assert (few.mining_documents, few.units[0].epochs) == (48_600, 2.0)
-    assert many.units[0].epochs < 2
-    trained = many.units[0].epochs * 100_000 * 60 / 60_000
-    beyond = (min(1, many.units[0].epochs) * 100_000 - 48_600) * 100 / 600_000
-    assert many.units[0].minutes - many.units[0].fixed == pytest.approx(trained + max(0, beyond), abs=0.1)
+    def fixed(pairs: int, count: int) -> list[float]:
+        training = {"negatives": 0, "epochs": 0.3}
+        stages = [{"name": name, "negatives": "bm25", "training": training} for name in "ab"[:count]]
+        plan = planned(budget=60, pairs=pairs, documents=10**6, stages=stages, dev_queries=0, interpolate=[], dev_documents=100)
+        assert plan.mining_documents == 48_600 // count
+        assert {unit.epochs for unit in plan.units} == {0.3}
+        return [unit.fixed for unit in plan.units]
+
+    encoding = 48_600 * 100 / 600_000  # minutes
+    assert fixed(50_000, 1) == [pytest.approx(0.02 + encoding, abs=0.01)]
+    assert fixed(50_000, 2) == [pytest.approx(0.02 + encoding / 2 + 5_700 / 6000, abs=0.01)] * 2  # 30,000 positives in all
 
 
 def test_looks_at_dev_are_counted() -> None:

@@ -89,4 +89,4 @@ def test_two_processes_are_one(tmp_path: Path, kind: str) -> None:
 
 
 def test_alone() -> None:
-    assert (processes(), is_first(), list(own_share(3)), from_first(0.5)) == (1, True, [0, 1, 2], 0.5)
+    assert (processes(), is_first(), list(own_share(3)), from_first(lambda: 0.5)) == (1, True, [0, 1, 2], 0.5)

@@ -27,7 +27,7 @@ def gradients(examples: list[Example], *, graph_tokens: int, **changes: object) 
     """The first step's loss and gradients, dropout on."""
     tower = tiny.tower()
     chosen = options(graph_tokens=graph_tokens, token_budget=64, **changes)
-    run = _Run(BiEncoder(tower, tower), chosen, 5, None, None, Progress())
+    run = _Run(BiEncoder(tower, tower), chosen, 5, len(examples), None, None, Progress())
     with run.prepared(examples):
         run.computation.train()
         loss = run.gradients(examples)

@@ -46,6 +46,7 @@ def test_under_matryoshka() -> None:
     assert found(temperature=0.1, matryoshka=(2, 1)) == pytest.approx(sum(parts) / 3, rel=1e-5)
     weighted = found(temperature=0.1, matryoshka=(1, 2), matryoshka_weights=(1, 2, 5))
     assert weighted == pytest.approx((parts[0] + 2 * parts[1] + 5 * parts[2]) / 8, rel=1e-5)
+    assert found(temperature=0.1, matryoshka=(2, 1), matryoshka_weights=(2, 1, 5)) == weighted  # each its own, in any order
     assert found(temperature=0.1, matryoshka=(4,)) == pytest.approx(parts[2], rel=1e-5)
 
 

@@ -110,7 +110,7 @@ def test_fast_learns_too(tiny_model_folder: Path, marked_examples: list[Example]
 def gradients(lists: list[CandidateList], **changes: Any) -> tuple[float, dict[str, Tensor]]:
     """The first step's loss and gradients."""
     encoder = fresh()
-    run = _Run(encoder, options(**changes), 5, None, Progress())
+    run = _Run(encoder, options(**changes), 5, len(lists), None, Progress())
     with run.course.under_way():
         encoder.module.train()
         loss = run.gradients(lists)

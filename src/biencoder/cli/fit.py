@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,7 +68,7 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
         chosen += [f"budget={budget}"] if budget is not None else []
         chosen += [f"teacher={teacher}"] if teacher is not None else []
         options = _with_stages(configure(FitOptions, file=config, settings=[*(settings or []), *chosen]), stages)
-        running: RunningOptions = {"precision": options.training.precision, "runtime": _mining_runtime(), "threads": None}
+        running: RunningOptions = {"precision": options.training.precision, "runtime": "torch", "threads": None}
         progress.phase(f"reading {collection}")
         judged = _read(collection, from_documents=from_documents)
         start = load_model(model, running=running, progress=progress)
@@ -77,12 +78,13 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
     if json:
         print_json(result)
     else:
-        _print(result, collection=collection, start=model, out=out)
-
-
-def _mining_runtime() -> str:
-    """Negatives are mined with frozen weights, by the fastest runtime; training and dev evaluations are torch's."""
-    return os.environ.get("BIENCODER_RUNTIME", "auto")
+        said = ["--from-documents"] if from_documents else []
+        for name, value in (("--config", config), ("--stages", stages), ("--budget", budget), ("--precision", precision)):
+            said += [] if value is None else [name, str(value)]
+        said += [word for setting in settings or [] for word in ("--set", setting)]
+        said += [] if teacher is None else ["--teacher", teacher]
+        told = _Told(collection, model, out, [split for split in ("test", "dev") if split in judged.splits], said)
+        _print(result, told)
 
 
 def _read(source: str, *, from_documents: bool) -> Collection:
@@ -120,7 +122,26 @@ def _result(out: Path) -> dict[str, Any]:
     return {"model": str(out / "model"), "learning_rate": rate, **read_measures(out)}
 
 
-def _print(result: dict[str, Any], *, collection: str, start: str, out: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the command was told, for the one that follows.
+
+    Attributes:
+        collection: its name.
+        start: the model's name.
+        out: the run folder.
+        measurable: splits of the collection that training has not seen.
+        options: all else, as words.
+    """
+
+    collection: str
+    start: str
+    out: Path
+    measurable: list[str]
+    options: list[str]
+
+
+def _print(result: dict[str, Any], told: _Told) -> None:
     dev = f"{result['dev_queries']:,} dev queries" + (", held out of train" if result["held_out"] else "")
     p = result["comparison"]["p_value"]
     verdict = f"kept, p = {p:.4f}" if result["kept"] else "no stage helped on dev: the model is as it was"
@@ -134,7 +155,7 @@ def _print(result: dict[str, Any], *, collection: str, start: str, out: Path) ->
             ("model", result["model"]),
         ]
     )
-    print_next(_next_steps(result, collection=collection, start=start, out=out))
+    print_next(_next_steps(result, told))
 
 
 def _unit(unit: dict[str, Any]) -> str:
@@ -149,12 +170,12 @@ def _reranked(result: dict[str, Any]) -> list[tuple[str, str]]:
     return [] if found is None else [("reranked", f"{found['reranked']:.4f}  (this model {found['model']:.4f}, same queries)")]
 
 
-def _next_steps(result: dict[str, Any], *, collection: str, start: str, out: Path) -> list[list[str]]:
-    """What follows a success: measure and index it; a training that did not help: a gentler one."""
+def _next_steps(result: dict[str, Any], told: _Told) -> list[list[str]]:
+    """What follows a success: measure it, where there is something to measure with, and index it; else a gentler training."""
     if result["kept"]:
-        return [
-            ["evaluate", str(out), collection, "--against", start],
-            ["index", str(out), collection, "--out", f"{out}.index"],
-        ]
-    rate = result["learning_rate"] / 4
-    return [["fit", collection, "--model", start, "--out", f"{out}.gentler", "--set", f"training.learning_rate={rate:g}"]]
+        split = [] if told.measurable[:1] == ["test"] else ["--split", *told.measurable[:1]]
+        measure = ["evaluate", str(told.out), told.collection, *split, "--against", told.start]
+        index = ["index", str(told.out), told.collection, "--out", f"{told.out}.index"]
+        return [measure, index] if told.measurable else [index]
+    start = ["fit", told.collection, "--model", told.start, "--out", f"{told.out}.gentler"]
+    return [[*start, *told.options, "--set", f"training.learning_rate={result['learning_rate'] / 4:g}"]]

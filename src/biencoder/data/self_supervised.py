@@ -23,6 +23,8 @@ _CROP = (5, 24)
 """Words of a crop, least and most: a query's length."""
 _REST = 8
 """Words that must remain of a document."""
+_LONGEST_WORDS = 15
+"""Characters of a word, on average, above which they are taken for words written together (Chinese, Japanese, Thai)."""
 
 
 def self_supervised(documents: Documents, *, split: str, seed: int, most: int = _MOST) -> Collection:
@@ -85,7 +87,7 @@ class _Made:
 
 def _part(document: Document, chance: random.Random) -> tuple[Document, str | None]:
     """A document without its query, and the query; the whole document where it is too short for one."""
-    words = document.text.split()
+    words, between = _words(document.text)
     if document.title.strip() and len(words) >= _REST:
         return replace(document, title=""), document.title
     longest = min(_CROP[1], len(words) - _REST)
@@ -93,5 +95,15 @@ def _part(document: Document, chance: random.Random) -> tuple[Document, str | No
         return document, None
     length = chance.randint(_CROP[0], longest)
     start = chance.randint(0, len(words) - length)
-    rest = " ".join(words[:start] + words[start + length :])
-    return replace(document, text=rest), " ".join(words[start : start + length])
+    rest = between.join(words[:start] + words[start + length :])
+    return replace(document, text=rest), between.join(words[start : start + length]).strip()
+
+
+def _words(text: str) -> tuple[list[str], str]:
+    """A text's words and what stands between them; its characters where its script does not part words.
+
+    >>> _words("to be"), _words("阿司匹林是一种常用的解热镇痛药物。")[0][:4]
+    ((['to', 'be'], ' '), ['阿', '司', '匹', '林'])
+    """
+    words = text.split()
+    return (list(text), "") if len(text) > _LONGEST_WORDS * max(1, len(words)) else (words, " ")

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import repeat
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from biencoder.scoring import FloatArray, RowArray
 PAIRS, NEGATIVES, WITHOUT = "pairs", "negatives", "pairs without negatives"
 """What is counted, beside what is dropped."""
 
+_DEEPER = 4
+"""Times as deep a block is ranked again where texts that stand in the corpus many times fill its window."""
 _DIGITS = 6
 """Decimals of the scores that are written: what float32 has."""
 
@@ -85,12 +88,23 @@ class Miner:
         corpus = self._corpus
         known = [self._known(question) for question in block]
         depth = self._options.last_rank + max(corpus.count(np.unique(corpus.keys[list(numbers)])) for numbers in known)
-        found = self._lookup([question.text for question in block], min(depth, len(corpus)))
-        for question, own, numbers in zip(block, found, known, strict=True):
-            keys = corpus.keys[own.ranking]
-            others = Others.of(own.ranking, keys, known=corpus.keys[list(numbers)])
+        while True:
+            depth = min(depth, len(corpus))
+            found = self._lookup([question.text for question in block], depth)
+            others = [
+                Others.of(own.ranking, corpus.keys[own.ranking], known=corpus.keys[list(numbers)])
+                for own, numbers in zip(found, known, strict=True)
+            ]
+            if depth == len(corpus) or not any(map(self._cut_short, found, others, repeat(depth))):
+                break
+            depth *= _DEEPER
+        for question, own, rest in zip(block, found, others, strict=True):
             relevant = tuple(corpus.number(identifier) for identifier in question.relevant)
-            yield _Ranked(question, own, keys, relevant, others)
+            yield _Ranked(question, own, corpus.keys[own.ranking], relevant, rest)
+
+    def _cut_short(self, found: Found, others: Others, depth: int) -> bool:
+        """Whether a ranking ends within the window, though it goes on: texts that stand in the corpus many times filled it."""
+        return len(others.numbers) < self._options.last_rank and len(found.ranking) >= depth
 
     def _known(self, question: Question) -> list[int]:
         """The numbers of the documents that are relevant, and of the one that is the query itself."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
 import shutil
@@ -26,6 +28,7 @@ from biencoder.pipeline.teacher import Teaching, given_teacher
 from biencoder.pipeline.units import Bench, UnitResult, run_unit
 from biencoder.progress import Progress
 from biencoder.run_folder import MEASURES, claim, write_json
+from biencoder.search.documents import CorpusDigest
 from biencoder.storage.folder import explain_os_errors, locked
 from biencoder.towers.bi_encoder import BiEncoder
 from biencoder.towers.cross_encoder import CrossEncoder
@@ -87,13 +90,25 @@ def fit(
 
 def _configuration(model: BiEncoder, task: Task, options: FitOptions) -> dict[str, Any]:
     identity = model.identity
+    documents = CorpusDigest()
+    for document in task.collection.documents:
+        documents.add(document)
     return {
         "kind": "run",
         "version": 3,
         "options": options.model_dump(mode="json"),
         "start": {"document": identity.document, "query": identity.query, "shared": model.shared},
         "examples": {"pairs": len(task.examples), "sha256": digest_of(task.examples)},
+        "dev": _dev_digest(task.collection, options.dev_split),
+        "documents": {"count": len(task.collection.documents), "digest": documents.value()},
     }
+
+
+def _dev_digest(collection: Collection, split: str) -> dict[str, Any]:
+    """What decides: its queries' texts and judgements."""
+    judged = collection.judgements(split)
+    told = [[query.id, query.text, sorted(judged[query.id].items())] for query in collection.queries(split)]
+    return {"queries": len(told), "sha256": hashlib.sha256(json.dumps(told).encode()).hexdigest()}
 
 
 class _Fit:
@@ -229,13 +244,13 @@ class _Fit:
         return found
 
     def mining_collection(self, plan: Plan) -> Collection:
-        """What negatives are looked for in, with as many queries as any unit and the teacher will see."""
+        """What negatives are looked for in, with as many queries as the units, or the teacher, will see."""
         mines = [unit for unit in plan.units if self.options.stages[unit.stage].negatives != "in-batch"]
         if not mines:
             return self.task.collection
         if plan.mining_documents is not None:
             self.progress.say(f"negatives are looked for among {plan.mining_documents:,} documents: there is no time for all")
-        share = max([plan.teacher_lists / len(self.task.examples), *(unit.epochs for unit in mines)])
+        share = max(plan.teacher_lists / len(self.task.examples), sum(unit.epochs for unit in mines))
         split = self.options.train_split
         queries = math.ceil(min(1.0, share) * len(self.task.collection.queries(split)))
         return self.task.collection.narrowed(

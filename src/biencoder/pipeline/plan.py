@@ -293,14 +293,16 @@ class _Planner:
         lists = self._teacher_lists() if teacher and not self.teacher_given else 0
         teaching = self._teaching_minutes(lists)
         units = [unit for number, stage in stages for unit in self._units(number, stage, a_look, encoding, judging)]
-        growing = [self._growing_minutes(unit, mining_documents, teacher=teacher) for unit in units]
+        growing = [self._growing_minutes(unit, teacher=teacher) for unit in units]
         other = a_look * (2 + len(self.options.interpolate)) + judging
         room = self.budget - sum(unit.fixed for unit in units) - other
         shares = self._shares(units, growing, max(0.0, room), teaching)
         taught = shares.get(_TEACHER, 0.0)
         return Plan(
             speeds=self.speeds,
-            units=tuple(self._scaled(unit, shares[unit.stage], mining_documents, teacher=teacher) for unit in units),
+            units=self._with_positives(
+                [self._scaled(unit, shares[unit.stage], teacher=teacher) for unit in units], mining_documents
+            ),
             dev_documents=dev_documents,
             mining_documents=mining_documents,
             teacher_lists=round(lists * taught),
@@ -343,13 +345,23 @@ class _Planner:
         rest = min(1.0, room / max(sum(wanted.values()) - sum(given.values()), 1e-9))
         return {one: (own + (wanted[one] - own) * rest) / max(wanted[one], 1e-9) for one, own in given.items()}
 
-    def _scaled(self, unit: Unit, share: float, mining_documents: int | None, *, teacher: bool) -> Unit:
+    def _scaled(self, unit: Unit, share: float, *, teacher: bool) -> Unit:
         scaled = replace(unit, epochs=max(0.0001, round(unit.epochs * share, 4)))
-        growing = self._growing_minutes(scaled, mining_documents, teacher=teacher)
-        return replace(scaled, minutes=round(unit.fixed + growing, 2), fixed=round(unit.fixed, 2))
+        return replace(scaled, minutes=unit.fixed + self._growing_minutes(scaled, teacher=teacher))
 
-    def _growing_minutes(self, unit: Unit, mining_documents: int | None, *, teacher: bool) -> float:
-        """What a unit takes the more, the more epochs it has: steps, and for hard negatives what is read for each pair once."""
+    def _with_positives(self, units: list[Unit], mining_documents: int | None) -> tuple[Unit, ...]:
+        """Units with the time to encode their positives, where these are more documents than negatives are looked for in."""
+        hard = [unit for unit in units if self.options.stages[unit.stage].negatives != "in-batch"]
+        needed = min(self.pairs, sum(self.pairs * min(1.0, unit.epochs) for unit in hard))
+        more = 0.0 if mining_documents is None else self._encoding_minutes(max(0.0, needed - mining_documents))
+        added = [more if unit in hard else 0.0 for unit in units]
+        return tuple(
+            replace(unit, minutes=round(unit.minutes + own, 2), fixed=round(unit.fixed + own, 2))
+            for unit, own in zip(units, added, strict=True)
+        )
+
+    def _growing_minutes(self, unit: Unit, *, teacher: bool) -> float:
+        """What a unit takes the more, the more epochs it has: steps, and a teacher's reading of each pair once."""
         stage = self.options.stages[unit.stage]
         training = stage.training_options(self.options.training)
         mined = stage.mining_options(seed=0).negatives
@@ -357,13 +369,9 @@ class _Planner:
         negatives = brought if training.negatives is None else min(training.negatives, brought)
         tokens = self.speeds.query + (1 + negatives) * self.speeds.document
         minutes = self._minutes(unit.pairs * unit.epochs * tokens, self.speeds.train)
-        if stage.negatives != "in-batch":
-            pairs = unit.pairs * min(1.0, unit.epochs)
-            beyond = 0.0 if mining_documents is None else max(0.0, pairs - mining_documents)  # positives have to be there
-            minutes += self._encoding_minutes(beyond)
-            if teacher and stage.negatives == "mined":
-                read = (1 + mined) * (self.speeds.query + self.speeds.document_whole)
-                minutes += self._minutes(pairs * read, self.speeds.encode)
+        if teacher and stage.negatives == "mined":
+            read = (1 + mined) * (self.speeds.query + self.speeds.document_whole)
+            minutes += self._minutes(unit.pairs * min(1.0, unit.epochs) * read, self.speeds.encode)
         return minutes
 
     def _looks(self, stage: StageOptions) -> int:

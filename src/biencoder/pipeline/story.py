@@ -1,7 +1,7 @@
 """What lies in a run's folder, beside what every run has (`biencoder.run_folder`).
 
 ```
-run.json                 configuration, start, digest of the training pairs; whoever finds another one there leaves it alone
+run.json                 configuration, start, digests of pairs, dev and documents; who finds another one there leaves it alone
 plan.json                the plan
 schedule.json            the time spent so far, and the epochs of each unit that has begun
 dev/                     dev evaluations with their per-query values, by the model's fingerprint

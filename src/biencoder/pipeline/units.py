@@ -264,7 +264,7 @@ def _examples(
     split = bench.options.train_split
     mining = bench.mining
     if epochs < 1:  # negatives for the pairs that there is time for
-        queries = math.ceil(epochs * bench.queries)
+        queries = max(training.batch_size, math.ceil(epochs * bench.queries))
         mining = mining.narrowed(split, queries=queries, seed=training.seed)
     mine(
         model,

@@ -23,7 +23,6 @@ Score = Callable[[], float]
 class CourseOptions(Protocol):
     """What a course is told; `TrainingOptions` and `RerankerOptions` say it."""
 
-    batch_size: int
     learning_rate: float
     weight_decay: float
     warmup: float
@@ -44,7 +43,8 @@ class Course:
         folder: of checkpoints; None keeps none.
         progress: is told the steps, the loss and the speed.
         device: where the module lies.
-        unit: what a batch holds, for the speed: ``pairs``, ``lists``.
+        batch: how much each of them takes.
+        unit: what it takes, for the speed: ``pairs``, ``lists``.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Course:
         options: CourseOptions,
         *,
         steps: int,
+        batch: int,
         folder: Path | None,
         progress: Progress,
         device: torch.device,
@@ -66,6 +67,7 @@ class Course:
         self.optimizer = adamw(module, learning_rate=options.learning_rate, weight_decay=options.weight_decay)
         self.state = TrainingState()
         self._options = options
+        self._batch = batch
         self._unit = unit
         self._looks = {round(steps * (number + 1) / options.evaluations) for number in range(options.evaluations)}
         self._purpose: dict[str, Any] = {}
@@ -131,7 +133,7 @@ class Course:
         if score is None or at in self.state.scores:
             return
         self.module.train(mode=False)
-        self.state.scores[at] = from_first(score() if is_first() else None)
+        self.state.scores[at] = from_first(score)
         if self.state.best_step == at:
             self.state.best = weights_of(self.module)
         self._checkpoint(now=True)
@@ -139,7 +141,7 @@ class Course:
     def speed(self) -> float:
         """Pairs, or lists, a second since this process began."""
         began, step = self._began
-        return (self.state.step - step) * self._options.batch_size / max(time.monotonic() - began, 1e-9)
+        return (self.state.step - step) * self._batch / max(time.monotonic() - began, 1e-9)
 
     def finish(self) -> int:
         """Put the best weights in place; gives their step."""

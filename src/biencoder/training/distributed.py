@@ -6,10 +6,13 @@ the gradients are those of one process. Nothing is averaged, so that nothing has
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, distributed, nn
+
+Made = TypeVar("Made")
 
 
 def processes() -> int:
@@ -71,15 +74,13 @@ def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
         start += one.numel()
 
 
-def from_first(value: float | None) -> float:
-    """The first process's number, on all of them."""
+def from_first(make: Callable[[], Made]) -> Made:
+    """What the first process makes, on all of them."""
     if not _together():
-        assert value is not None  # noqa: S101 - the only process is the first
-        return value
-    sent: list[float | None] = [value]
+        return make()
+    sent: list[Made | None] = [make() if is_first() else None]
     distributed.broadcast_object_list(sent)
-    assert sent[0] is not None  # noqa: S101
-    return sent[0]
+    return cast(Made, sent[0])
 
 
 def _together() -> bool:

@@ -26,15 +26,16 @@ class Objective:
     def __init__(self, options: TrainingOptions, *, dimension: int, normalise: bool) -> None:
         self._options = options
         self._normalise = normalise
-        self._dims = sorted({*options.matryoshka, dimension})
-        self._weights = options.matryoshka_weights or (1.0,) * len(self._dims)
-        if self._dims[-1] > dimension:
-            raise ArgumentError(f"matryoshka names {self._dims[-1]} dimensions; the vectors have {dimension}")
-        if len(self._weights) != len(self._dims):
+        dims = [*(named for named in dict.fromkeys(options.matryoshka) if named != dimension), dimension]
+        weights = options.matryoshka_weights or (1.0,) * len(dims)
+        if max(dims) > dimension:
+            raise ArgumentError(f"matryoshka names {max(dims)} dimensions; the vectors have {dimension}")
+        if len(weights) != len(dims):
             raise ArgumentError(
-                f"there are {len(self._weights)} matryoshka_weights for {len(self._dims)} dimensions "
-                f"({', '.join(map(str, self._dims))}); give one for each, or none"
+                f"there are {len(weights)} matryoshka_weights for {len(dims)} dimensions "
+                f"({', '.join(map(str, dims))}); give one for each, or none"
             )
+        self._dims, self._weights = zip(*sorted(zip(dims, weights, strict=True)), strict=True)
 
     def __call__(self, queries: Tensor, documents: Tensor, targets: Targets) -> Tensor:
         """The loss of one batch, a scalar.

@@ -85,7 +85,7 @@ def train_reranker(
     _check_lists(examples, lists, options, told)
     sampler = PairSampler(count=len(lists), batch_size=options.batch_size, seed=options.seed)
     steps = max(1, round(options.epochs * sampler.steps_per_epoch))
-    run = _Run(encoder, options, steps, folder, told)
+    run = _Run(encoder, options, steps, sampler.batch_size, folder, told)
     run.resume(digest_of(examples))
     score = None if validate is None else partial(validate, encoder)
     with run.course.under_way():
@@ -114,7 +114,13 @@ class _Run:
     """One training under way."""
 
     def __init__(
-        self, encoder: CrossEncoder, options: RerankerOptions, steps: int, folder: Path | None, progress: Progress
+        self,
+        encoder: CrossEncoder,
+        options: RerankerOptions,
+        steps: int,
+        batch: int,
+        folder: Path | None,
+        progress: Progress,
     ) -> None:
         if options.max_length is not None and options.max_length > encoder.max_length:
             raise ArgumentError(
@@ -125,7 +131,14 @@ class _Run:
         self.module = encoder.module
         self.options = options
         self.course = Course(
-            self.module, options, steps=steps, folder=folder, progress=progress, device=encoder.device, unit="lists"
+            self.module,
+            options,
+            steps=steps,
+            batch=batch,
+            folder=folder,
+            progress=progress,
+            device=encoder.device,
+            unit="lists",
         )
 
     def resume(self, examples: str) -> None:

@@ -20,7 +20,7 @@ from biencoder.towers.tower import Tower
 from biencoder.training.batch import Batch, draw_negatives, make_batch
 from biencoder.training.computation import Computation, Way, at_length, choose_way
 from biencoder.training.course import Course
-from biencoder.training.distributed import processes, sum_gradients
+from biencoder.training.distributed import from_first, processes, sum_gradients
 from biencoder.training.gradient_cache import MicroBatches, backward
 from biencoder.training.guide import Guide
 from biencoder.training.objective import Objective
@@ -85,7 +85,7 @@ def train(
         raise ArgumentError("guide_margin and a guide belong together; give both or neither")
     sampler = PairSampler(count=len(examples), batch_size=options.batch_size, seed=options.seed)
     steps = max(1, round(options.epochs * sampler.steps_per_epoch))
-    run = _Run(model, options, steps, folder, guide, progress or Progress())
+    run = _Run(model, options, steps, sampler.batch_size, folder, guide, progress or Progress())
     run.course.resume({"examples": digest_of(examples), "options": options.model_dump(mode="json"), "model": run.start})
     score = None if validate is None else partial(validate, model)
 
@@ -107,6 +107,7 @@ class _Run:
         model: BiEncoder,
         options: TrainingOptions,
         steps: int,
+        batch: int,
         folder: Path | None,
         guide: Guide | None,
         progress: Progress,
@@ -125,7 +126,7 @@ class _Run:
             self.start |= {"guide": guide.identity.document}
         self.device = model.document_tower.device
         self.course = Course(
-            self.towers, options, steps=steps, folder=folder, progress=progress, device=self.device, unit="pairs"
+            self.towers, options, steps=steps, batch=batch, folder=folder, progress=progress, device=self.device, unit="pairs"
         )
 
     @contextmanager
@@ -135,7 +136,8 @@ class _Run:
         with self.course.under_way():
             if state.way is None:
                 texts = make_batch(draw_negatives(examples, options.negatives, seed=options.seed)).documents
-                state.way = choose_way(self.query, self.document, texts, options)
+                # The first's for all: it is the one that checkpoints keep, and machines measure alike but not the same.
+                state.way = from_first(partial(choose_way, self.query, self.document, texts, options))
             self.computation = Computation(self.query, self.document, state.way)
             with self.computation.prepared():
                 yield
