@@ -17,6 +17,7 @@ from biencoder.data.sampling import sample
 from biencoder.data.training_split import held_out_note, training_examples, with_dev
 from biencoder.errors import DataError
 from biencoder.evaluation import Retriever, evaluate, parse_measure
+from biencoder.evaluation.basis import basis_of
 from biencoder.mining import MiningOptions, mine, read_examples
 from biencoder.progress import Progress
 from biencoder.records import Example, Hit
@@ -184,12 +185,13 @@ class _Job:
         identity = None if self.retriever is None else self.retriever.identity
         return {
             "kind": "run",
-            "version": 1,
+            "version": 2,
             "task": "reranker",
             "options": self.options.model_dump(mode="json"),
             "start": {"reranker": self.encoder.fingerprint(), "fresh": self.encoder.fresh},
             "retriever": None if identity is None else {"document": identity.document, "query": identity.query},
             "examples": {"pairs": len(self.pairs), "mined": self.mined, "sha256": digest_of(self.pairs)},
+            "dev": basis_of(self.collection, self.options.dev_split),
         }
 
     def run(self) -> None:

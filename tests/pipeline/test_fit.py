@@ -225,10 +225,10 @@ def test_other_dev_judgements_or_documents(tiny_model: BiEncoder, tiny_collectio
         for document, grade in judged.items()
     ]
     extra = Judgement(dev[0].query_id, next(one.id for one in tiny_collection.documents if one.id != dev[0].document_id))
-    with pytest.raises(ArgumentError, match=r"holds another run \(dev: sha256: "):
+    with pytest.raises(ArgumentError, match=r"holds another run \(dev: queries: sha256: "):
         fit(tiny_model, without(tiny_collection, "dev", dev=[*dev, extra]), out=tmp_path / "run", options=options())
     more = without(tiny_collection, "none", documents=[*tiny_collection.documents, Document("new", "one more")])
-    with pytest.raises(ArgumentError, match=r"holds another run \(documents: count: 60, now 61\)"):
+    with pytest.raises(ArgumentError, match=r"holds another run \(dev: documents: count: 60, now 61\)"):
         fit(tiny_model, more, out=tmp_path / "run", options=options())
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import shutil
@@ -16,6 +14,7 @@ from typing import Any
 
 from biencoder.data.collection import Collection
 from biencoder.evaluation import parse_measure
+from biencoder.evaluation.basis import basis_of
 from biencoder.pipeline import guards
 from biencoder.pipeline.gate import Gate, told
 from biencoder.pipeline.mixture import Mixture, best_mixture, towers_of
@@ -28,7 +27,6 @@ from biencoder.pipeline.teacher import Teaching, given_teacher
 from biencoder.pipeline.units import Bench, UnitResult, run_unit
 from biencoder.progress import Progress
 from biencoder.run_folder import MEASURES, claim, write_json
-from biencoder.search.documents import CorpusDigest
 from biencoder.storage.folder import explain_os_errors, locked
 from biencoder.towers.bi_encoder import BiEncoder
 from biencoder.towers.cross_encoder import CrossEncoder
@@ -90,25 +88,14 @@ def fit(
 
 def _configuration(model: BiEncoder, task: Task, options: FitOptions) -> dict[str, Any]:
     identity = model.identity
-    documents = CorpusDigest()
-    for document in task.collection.documents:
-        documents.add(document)
     return {
         "kind": "run",
         "version": 3,
         "options": options.model_dump(mode="json"),
         "start": {"document": identity.document, "query": identity.query, "shared": model.shared},
         "examples": {"pairs": len(task.examples), "sha256": digest_of(task.examples)},
-        "dev": _dev_digest(task.collection, options.dev_split),
-        "documents": {"count": len(task.collection.documents), "digest": documents.value()},
+        "dev": basis_of(task.collection, options.dev_split),
     }
-
-
-def _dev_digest(collection: Collection, split: str) -> dict[str, Any]:
-    """What decides: its queries' texts and judgements."""
-    judged = collection.judgements(split)
-    told = [[query.id, query.text, sorted(judged[query.id].items())] for query in collection.queries(split)]
-    return {"queries": len(told), "sha256": hashlib.sha256(json.dumps(told).encode()).hexdigest()}
 
 
 class _Fit:
