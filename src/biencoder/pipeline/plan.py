@@ -33,10 +33,10 @@ JUDGED_DEPTH = 30
 """Results of the model that it reranks for that."""
 _LEAST_STEPS = 16
 """A unit of fewer optimizer steps is not worth its negatives and its evaluation."""
-_FIRST_STEPS = 64
+_FIRST_STEPS = 128
 """That a stage's rounds each have before a later stage has any."""
-_LEAST_EPOCHS_PAIRS = 3000
-"""Pairs that a stage sees where that takes no more than three epochs: a few dozen steps."""
+_LEAST_EPOCHS_PAIRS = 9000
+"""Pairs that a stage sees where that takes no more than three epochs: a hundred steps and more (docs/experiments.md)."""
 _TEACHER = -1
 """Stands beside the stages' numbers where time is shared out."""
 _LEAST_TEACHER = 0.3
