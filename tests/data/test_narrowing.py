@@ -62,6 +62,17 @@ def test_the_collections_own_negatives_and_scores_stay(documents: int | None) ->
     assert len(part.documents) == (27 if documents is None else 12)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_asked_in_the_same_words_stays_together(seed: int) -> None:
+    queries = [Query("q1", "x"), Query("q2", "x"), Query("q3", "y"), Query("q4", "z")]
+    judged = [Judgement(f"q{number}", f"d{number}") for number in range(1, 5)]
+    documents = [Document(f"d{number}", f"text {number}") for number in range(1, 9)]
+    collection = Collection(documents=documents, queries=queries, judgements={"train": judged})
+    part = collection.narrowed("train", queries=1, documents=2, seed=seed)
+    assert set(part.judgements("train")) in ({"q1", "q2"}, {"q3"}, {"q4"})
+    assert {document for own in part.judgements("train").values() for document in own} <= ids(part)
+
+
 def test_all_documents_stay_where_they_are() -> None:
     collection = whole()
     assert collection.narrowed("train", queries=2, seed=0).documents is collection.documents

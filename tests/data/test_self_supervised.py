@@ -63,6 +63,13 @@ def test_scripts_that_do_not_part_words_are_cropped_by_characters() -> None:
     assert found["1"] == ("阿司匹林", text)
 
 
+def test_white_space_makes_no_long_words() -> None:
+    table = (" " * 200).join(f"cell{number}" for number in range(20))
+    (found,) = made(self_supervised([Document("0", table)], split="train", seed=0)).values()
+    assert all(word.startswith("cell") for part in found for word in part.split())
+    assert 5 <= len(found[0].split()) <= 12
+
+
 def test_a_title_of_nothing_is_none() -> None:
     found = self_supervised([Document("0", THIRTEEN, " \n")], split="train", seed=0)
     assert made(found)["0"] == ("five six seven eight nine", " \n one two three four ten eleven twelve thirteen")

@@ -255,6 +255,7 @@ def test_a_budgeted_run_resumes_with_what_was_decided(
     late = 60.0
     fit(BiEncoder.load(tiny_model_folder), tiny_collection, out=tmp_path / "run", options=chosen)
     decided = json.loads((tmp_path / "run/schedule.json").read_text())["epochs"]
+    decided = {key.partition("-")[2]: epochs for key, epochs in decided.items()}
     story = measures(tmp_path / "run")
     assert decided["in-batch"] == 2.0
     assert {name for name, epochs in decided.items() if epochs} == {unit["name"] for unit in story["units"]}
@@ -275,6 +276,14 @@ def test_negatives_are_mined_for_the_pairs_that_there_is_time_for(
         seen.append({json.loads(line)["query"] for line in path.read_text().splitlines()})
     assert [len(queries) for queries in seen] == [36, 36]
     assert seen[0] != seen[1]
+
+
+def test_a_batch_of_pairs_has_negatives_however_short_the_stage(
+    tiny_model: BiEncoder, tiny_collection: Collection, tmp_path: Path
+) -> None:
+    stages = [{"name": "a", "negatives": "mined", "training": {"epochs": 0.001, "batch_size": 8}}]
+    fit(tiny_model, tiny_collection, out=tmp_path / "run", options=options(stages=stages))
+    assert [(unit["pairs"], unit["steps"]) for unit in measures(tmp_path / "run")["units"]] == [(8, 1)]
 
 
 def test_a_loss_that_no_scores_teach_is_left_out(tiny_model: BiEncoder, tiny_collection: Collection, tmp_path: Path) -> None:

@@ -175,3 +175,5 @@ def test_the_teachers_options() -> None:
     assert (found.precision, found.seed) == ("fast", 0)
     problem = "Leave reranker.evaluations out: a run's teacher is judged once, on dev"
     assert refusals(reranker={"evaluations": 2}) == [("", problem)]
+    (refused,) = refusals(reranker={"epochs": None})
+    assert refused == ("", "In reranker: epochs is None: input should be a valid number")

@@ -79,6 +79,24 @@ def test_what_would_be_too_short_is_given_up(clock: Clock) -> None:
     assert other.epochs(3) == 0.0
 
 
+def test_a_teacher_is_still_to_be_trained_where_what_it_would_have_served_first_was_left_out(clock: Clock) -> None:
+    late = clock.schedule(budget=45)
+    clock.pass_by(26.5)  # 15.5 are left, of which 16 are fixed or the teacher's
+    assert late.epochs(2) == 0.0
+    clock.pass_by(-3)
+    assert late.epochs(3) == pytest.approx(0.5 * (18.5 - 12) / 12, abs=1e-4)  # 6 for the teacher
+    other = clock.schedule(budget=45, plan=PLAN)
+    assert other.epochs(3) == late.epochs(3)
+
+
+def test_units_of_the_same_name_are_two(clock: Clock) -> None:
+    twins = Plan(PLAN.speeds, (UNITS[0], UNITS[0]), 100, None, 0, 0.0, 3.0)
+    kept = clock.schedule(budget=23, plan=twins)
+    assert kept.epochs(1) == 1.0
+    clock.pass_by(14)
+    assert kept.epochs(2) == 0.5
+
+
 def test_a_budget_that_is_used_up_still_begins(clock: Clock) -> None:
     late = clock.schedule(budget=45)
     clock.pass_by(100)
@@ -90,7 +108,7 @@ def test_no_budget(clock: Clock) -> None:
     clock.pass_by(10_000)
     assert [free.epochs(number) for number in (1, 2, 3, 4)] == [1.0, 0.5, 0.5, 1.0]
     assert free.minutes_left == float("inf")
-    assert free.allows(UNITS[0], minutes=10_000)
+    assert free.allows(5, UNITS[0], minutes=10_000)
 
 
 def test_a_later_call_goes_on_with_clock_and_epochs(clock: Clock) -> None:
@@ -104,20 +122,20 @@ def test_a_later_call_goes_on_with_clock_and_epochs(clock: Clock) -> None:
     later = clock.schedule(budget=45)
     assert later.minutes == pytest.approx(19)
     assert [later.epochs(1), later.epochs(2)] == [1.0, 0.375]  # though less time is left than when it began
-    assert record(clock) == {"seconds": 19 * 60.0, "epochs": {"easy": 1.0, "mined-1": 0.375}}
+    assert record(clock) == {"seconds": 19 * 60.0, "epochs": {"01-easy": 1.0, "02-mined-1": 0.375}}
 
 
 def test_second_tries_while_there_is_time(clock: Clock) -> None:
     kept = clock.schedule(budget=50)
     clock.pass_by(40)
     one, two = (Unit(f"{name}-again", 0, 1, 6400, 1.0, 10.0, 2.0) for name in ("easy", "last"))
-    assert kept.allows(one, minutes=7)
-    assert not kept.allows(two, minutes=7.1)
+    assert kept.allows(5, one, minutes=7)
+    assert not kept.allows(6, two, minutes=7.1)
     clock.pass_by(5)
     kept.note()
     later = clock.schedule(budget=50)
-    assert later.allows(one, minutes=7)  # it has begun
-    assert not later.allows(two, minutes=3)
+    assert later.allows(5, one, minutes=7)  # it has begun
+    assert not later.allows(6, two, minutes=3)
 
 
 def test_a_kill_loses_half_a_minute_of_the_clock(clock: Clock) -> None:

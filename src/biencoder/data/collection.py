@@ -198,7 +198,7 @@ class Collection:
 
         Args:
             split: whose queries are drawn.
-            queries: at most so many.
+            queries: so many, where there are as many, and those that ask the same in the same words.
             documents: so many in all, held in memory, and more only where more are needed; None keeps all, streamed.
             seed: decides which.
 

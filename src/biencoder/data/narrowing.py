@@ -14,17 +14,20 @@ def narrow(contents: Contents, *, split: str, queries: int, documents: int | Non
     """Fewer queries of a split, and fewer documents, drawn by the seed and their ids.
 
     All documents that are judged for the queries are among them, and those that their triples name. What other splits say of
-    the documents that are left stays known, so that a relevant one is never taken for a negative.
+    the documents that are left stays known, and queries of the same text stay together, so that a relevant document is never
+    taken for a negative.
 
     Args:
         contents: of the whole.
         split: whose queries are drawn.
-        queries: at most so many.
+        queries: so many, where there are as many, and those that ask the same in the same words.
         documents: so many in all, more only where more are needed; they are held in memory. None keeps all, where they are.
         seed: of the draw.
     """
     judged = contents.grades[split]
-    kept = set(heapq.nsmallest(queries, judged, key=lambda query: draw(seed, query)))
+    drawn = heapq.nsmallest(queries, judged, key=lambda query: draw(seed, query))
+    texts = {contents.queries[query].text for query in drawn}
+    kept = {query for query in judged if contents.queries[query].text in texts}
     triples = {pair: triple for pair, triple in contents.triples.get(split, {}).items() if triple.query_id in kept}
     left: Documents = contents.documents
     there: AbstractSet[str] | None = None

@@ -106,4 +106,5 @@ def _words(text: str) -> tuple[list[str], str]:
     ((['to', 'be'], ' '), ['阿', '司', '匹', '林'])
     """
     words = text.split()
-    return (list(text), "") if len(text) > _LONGEST_WORDS * max(1, len(words)) else (words, " ")
+    together = sum(map(len, words)) > _LONGEST_WORDS * len(words)
+    return (list(" ".join(words)), "") if together else (words, " ")

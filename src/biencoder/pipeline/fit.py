@@ -73,11 +73,12 @@ def fit(
     if resolved.separate and model.shared:
         model = model.separated()
     folder = Path(out).absolute()
-    teacher = given_teacher(resolved, model)  # before the folder is taken for these options
     with explain_os_errors(folder), locked(folder):
         task = read_task(collection, resolved, told_to)
+        finished = (folder / "model").is_dir()
+        teacher = None if finished else given_teacher(resolved, model)  # before the folder is taken for these options
         claim(folder, _configuration(model, task, resolved))
-        if (folder / "model").is_dir():
+        if finished:
             told_to.say(f"{folder} is finished: its model is taken as it is")
             return BiEncoder.load(folder / "model", precision=model.precision, runtime=model.runtime)
         # Throughout by torch, as the plan measures it: another runtime would have to export weights whenever they have changed.
@@ -225,8 +226,8 @@ class _Fit:
             if self.options.again is None:
                 continue
             again = replace(unit, name=f"{unit.name}-again", rate=self.options.again)
-            if self.schedule.allows(again, minutes=max(unit.minutes, result.seconds / 60)):
-                number = len(plan.units) + len(found) + 1
+            number = len(plan.units) + len(found) + 1
+            if self.schedule.allows(number, again, minutes=max(unit.minutes, result.seconds / 60)):
                 found.append(run_unit(bench, again, number=number, model=self.model, epochs=again.epochs))
         return found
 
@@ -239,7 +240,8 @@ class _Fit:
             self.progress.say(f"negatives are looked for among {plan.mining_documents:,} documents: there is no time for all")
         share = max(plan.teacher_lists / len(self.task.examples), sum(unit.epochs for unit in mines))
         split = self.options.train_split
-        queries = math.ceil(min(1.0, share) * len(self.task.collection.queries(split)))
+        batch = max(self.options.stages[unit.stage].training_options(self.options.training).batch_size for unit in mines)
+        queries = max(batch, math.ceil(share * len(self.task.collection.queries(split))))
         return self.task.collection.narrowed(
             split, queries=queries, documents=plan.mining_documents, seed=self.options.training.seed
         )

@@ -98,6 +98,13 @@ class StageOptions(BaseModel):
         return TrainingOptions.model_validate({**base.model_dump(), **slowed, **_said(self.training)})
 
 
+def _first(error: ValidationError) -> str:
+    """The first of what was refused, in one line."""
+    first = error.errors()[0]
+    key, said = ".".join(str(part) for part in first["loc"]), first["msg"]
+    return f"{key} is {first['input']!r}: {said[0].lower()}{said[1:]}"
+
+
 def _said(changes: BaseModel) -> dict[str, Any]:
     return changes.model_dump()
 
@@ -165,16 +172,17 @@ class FitOptions(BaseModel):
             raise PydanticCustomError("stages", "Two stages are called {name}; give each a name of its own", {"name": twice})
         if "evaluations" in _said(self.reranker):
             raise PydanticCustomError("reranker", "Leave reranker.evaluations out: a run's teacher is judged once, on dev")
+        try:
+            self.reranker_options()
+        except ValidationError as error:
+            raise PydanticCustomError("reranker", "In reranker: {problem}", {"problem": _first(error)}) from None
         for stage in self.stages:
             try:
                 training = stage.training_options(self.training)
                 stage.mining_options(seed=0)
                 stage.check(training)
             except ValidationError as error:
-                first = error.errors()[0]
-                key, said = ".".join(str(part) for part in first["loc"]), first["msg"]
-                problem = f"{key} is {first['input']!r}: {said[0].lower()}{said[1:]}"
                 raise PydanticCustomError(
-                    "stages", "In stage {name}: {problem}", {"name": stage.name, "problem": problem}
+                    "stages", "In stage {name}: {problem}", {"name": stage.name, "problem": _first(error)}
                 ) from None
         return self

@@ -235,7 +235,7 @@ class _Planner:
         if not wants_teacher:
             self._leave_out_taught(stages, "there is no teacher")
         plan = self._sized(stages, teacher=wants_teacher)
-        if wants_teacher and not self.teacher_given and plan.teacher_lists < _LEAST_TEACHER * self._teacher_lists():
+        if wants_teacher and not self.teacher_given and plan.teacher_lists < int(_LEAST_TEACHER * self._teacher_lists()):
             self._leave_out_taught(stages, "the budget has no room for a teacher")
             plan = self._sized(stages, teacher=False)
         if plan.teacher_lists and self._short(plan):

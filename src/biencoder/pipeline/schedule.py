@@ -8,7 +8,7 @@ from pathlib import Path
 
 from biencoder.pipeline.options import FitOptions
 from biencoder.pipeline.plan import Plan, Unit, too_short
-from biencoder.pipeline.story import SCHEDULE, read_json
+from biencoder.pipeline.story import SCHEDULE, folder_name, read_json
 from biencoder.progress import Progress
 from biencoder.run_folder import write_json
 
@@ -70,16 +70,18 @@ class Schedule:
             As many as were planned, or what there is time for where the units before took longer; 0 where that is not worth it.
         """
         unit = self._plan.units[number - 1]
-        if unit.name not in self._epochs:
-            self._epochs[unit.name] = self._affordable(number, unit)
+        key = folder_name(number, unit)
+        if key not in self._epochs:
+            self._epochs[key] = self._affordable(number, unit)
         self.note()
-        return self._epochs[unit.name]
+        return self._epochs[key]
 
-    def allows(self, unit: Unit, *, minutes: float) -> bool:
+    def allows(self, number: int, unit: Unit, *, minutes: float) -> bool:
         """Whether there is time for a unit that is not of the plan, or it has begun already."""
-        if unit.name not in self._epochs and minutes > self.minutes_left:
+        key = folder_name(number, unit)
+        if key not in self._epochs and minutes > self.minutes_left:
             return False
-        self._epochs[unit.name] = unit.epochs
+        self._epochs[key] = unit.epochs
         self.note()
         return True
 
@@ -87,7 +89,8 @@ class Schedule:
         if self._options.budget is None:
             return unit.epochs
         ahead = self._plan.units[number - 1 :]
-        fixed = sum(one.fixed for one in ahead) + (0.0 if self._is_taught(number) else self._plan.teacher_minutes)
+        teacher = self._plan.teacher_minutes if self._teacher_ahead(number) else 0.0
+        fixed = sum(one.fixed for one in ahead) + teacher
         growing = sum(one.minutes - one.fixed for one in ahead)
         share = min(1.0, max(0.0, (self.minutes_left - fixed) / max(growing, 1e-9)))
         if number == 1:
@@ -95,9 +98,13 @@ class Schedule:
         fewer = replace(unit, epochs=round(unit.epochs * share, 4))
         return 0.0 if number > 1 and too_short(fewer, self._options, wanted=unit.epochs) else fewer.epochs
 
-    def _is_taught(self, number: int) -> bool:
-        """Whether the teacher was trained before this unit, by the first whose negatives are mined."""
-        return any(self._options.stages[one.stage].negatives == "mined" for one in self._plan.units[: number - 1])
+    def _teacher_ahead(self, number: int) -> bool:
+        """Whether the teacher is still to be trained: by the first unit that is done of those whose negatives are mined."""
+        mined = [
+            place for place, one in enumerate(self._plan.units, start=1) if self._options.stages[one.stage].negatives == "mined"
+        ]
+        done = (self._epochs.get(folder_name(place, self._plan.units[place - 1])) for place in mined if place < number)
+        return any(place >= number for place in mined) and not any(done)
 
 
 class Timed(Progress):

@@ -19,10 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from biencoder.errors import StorageError
+from biencoder.pipeline.plan import Unit
 
 PLAN = "plan.json"
 SCHEDULE = "schedule.json"
 RESULT = "result.json"
+
+
+def folder_name(number: int, unit: Unit) -> str:
+    """Of a unit, by its place, counted from 1: two stages' units can have the same name."""
+    return f"{number:02d}-{unit.name}"
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

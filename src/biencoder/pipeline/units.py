@@ -21,7 +21,7 @@ from biencoder.pipeline.guards import check_loss
 from biencoder.pipeline.mixture import best_mixture, towers_of
 from biencoder.pipeline.options import FitOptions, StageOptions
 from biencoder.pipeline.plan import Unit
-from biencoder.pipeline.story import RESULT, read_json
+from biencoder.pipeline.story import RESULT, folder_name, read_json
 from biencoder.progress import Progress
 from biencoder.records import Example
 from biencoder.run_folder import EXAMPLES, write_examples, write_json
@@ -115,7 +115,7 @@ def run_unit(bench: Bench, unit: Unit, *, number: int, model: BiEncoder, epochs:
         model: changed in place.
         epochs: over its examples, which may be fewer than planned.
     """
-    folder = bench.folder / "units" / f"{number:02d}-{unit.name}"
+    folder = bench.folder / "units" / folder_name(number, unit)
     found = read_json(folder / RESULT)
     if found is None:
         folder.mkdir(parents=True, exist_ok=True)
