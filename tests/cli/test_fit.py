@@ -91,7 +91,7 @@ def test_documents_alone(tiny_model_folder: Path, collection_folder: Path, tmp_p
 
 def test_pairs_without_a_test_split_are_measured_on_dev(tiny_model_folder: Path, run_folder: Path) -> None:
     result = {"kept": True, "learning_rate": 1e-3}
-    told = command._Told("pairs.jsonl", str(tiny_model_folder), run_folder, ["dev"], [])
+    told = command._Told("pairs.jsonl", str(tiny_model_folder), run_folder, "dev", [])
     evaluate, index = command._next_steps(result, told)
     assert evaluate == ["evaluate", str(run_folder), "pairs.jsonl", "--split", "dev", "--against", str(tiny_model_folder)]
     assert index[:2] == ["index", str(run_folder)]

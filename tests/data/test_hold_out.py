@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from biencoder.data.collection import Collection
@@ -74,7 +74,6 @@ def test_triples_move_with_their_queries() -> None:
     share=st.floats(0.01, 0.99),
     seed=st.integers(),
 )
-@settings(deadline=None)
 def test_nothing_leaks(links: list[tuple[int, int]], share: float, seed: int) -> None:
     whole = collection(links)
     try:

@@ -59,8 +59,8 @@ CSVISH = st.lists(st.sampled_from(["id,text", "\n", "\r\n", '"', ",", "\t", "1,x
 BYTES = st.binary(max_size=200) | JSONISH | CSVISH
 
 
-some = settings(max_examples=50, deadline=None)
-few = settings(max_examples=25, deadline=None)  # each waits for the disk several times
+some = settings(max_examples=50)
+few = settings(max_examples=25)  # each waits for the disk several times
 
 
 def one_line(error: DataError) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from biencoder.data.passages import PassageOptions, best_per_document, split_document
@@ -31,7 +31,6 @@ def test_a_short_document_is_its_content(text: str) -> None:
 
 
 @given(words=st.integers(0, 200), size=st.integers(1, 40), overlap=st.integers(0, 39))
-@settings(deadline=None)
 def test_passages_cover_the_text(words: int, size: int, overlap: int) -> None:
     if overlap >= size:
         return
@@ -80,7 +79,6 @@ def test_a_document_scores_as_its_best_passage() -> None:
 
 
 @given(data=st.data(), count=st.integers(1, 30), k=st.integers(1, 40))
-@settings(deadline=None)
 def test_best_documents_against_a_dictionary(data: Any, count: int, k: int) -> None:
     owners = data.draw(st.lists(st.integers(0, 8), min_size=count, max_size=count))
     rows = data.draw(st.permutations(range(count)))[: data.draw(st.integers(0, count))]

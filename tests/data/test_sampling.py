@@ -7,16 +7,11 @@ from hypothesis import strategies as st
 from biencoder.data.collection import Collection
 from biencoder.data.sampling import sample
 from biencoder.errors import DataError
-from biencoder.records import Document, Judgement, Query
+from tests.data.forty import forty
 
 
 def whole(*, reverse: bool = False) -> Collection:
-    documents = [Document(f"d{number}", f"text {number}") for number in range(40)]
-    queries = [Query(f"q{number}", f"query {number}") for number in range(15)]
-    dev = [Judgement(f"q{number}", f"d{2 * number + own}", own) for number in range(10) for own in (0, 1)]
-    test = [Judgement(f"q{number}", f"d{number}") for number in range(10, 15)]
-    step = -1 if reverse else 1
-    return Collection(documents=documents[::step], queries=queries[::step], judgements={"dev": dev, "test": test})
+    return forty("dev", test=range(10, 15), reverse=reverse)
 
 
 def ids(collection: Collection) -> tuple[set[str], set[str]]:

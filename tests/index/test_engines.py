@@ -10,7 +10,7 @@ from subprocess import run
 import faiss
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -252,7 +252,6 @@ def test_best_columns_is_top_k_ties_included(scores: FloatArray, k: int) -> None
         np.testing.assert_array_equal(one, other)
 
 
-@settings(deadline=None)
 @given(
     matrix=arrays(np.float32, st.tuples(st.integers(1, 40), st.just(3)), elements=small),
     queries=arrays(np.float32, st.tuples(st.integers(1, 5), st.just(3)), elements=small),

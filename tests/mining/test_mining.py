@@ -331,7 +331,7 @@ def test_the_file_is_a_collection_of_triples_and_examples(tmp_path: Path) -> Non
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_known_positive_is_ever_a_negative(data: st.DataObject) -> None:
     words = ["aspirin", "heart", "dose", "cell"]
     text = st.lists(st.sampled_from(words), min_size=1, max_size=3).map(" ".join)

@@ -44,19 +44,19 @@ def measures(folder: Path) -> dict[str, Any]:
     return found
 
 
+def judgements(collection: Collection, split: str) -> list[Judgement]:
+    return [
+        Judgement(query, document, grade)
+        for query, judged in collection.judgements(split).items()
+        for document, grade in judged.items()
+    ]
+
+
 def without(
     collection: Collection, split: str, *, documents: list[Document] | None = None, **changed: list[Judgement]
 ) -> Collection:
     """The collection with other judgements, or documents."""
-    kept = {
-        name: [
-            Judgement(query, document, grade)
-            for query, judged in collection.judgements(name).items()
-            for document, grade in judged.items()
-        ]
-        for name in collection.splits
-        if name != split
-    }
+    kept = {name: judgements(collection, name) for name in collection.splits if name != split}
     there = list(collection.documents) if documents is None else documents
     return Collection(documents=there, queries=collection.queries(), judgements=kept | changed)
 
@@ -219,11 +219,7 @@ def test_other_options(
 def test_other_dev_judgements_or_documents(tiny_model: BiEncoder, tiny_collection: Collection, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         fit(tiny_model, tiny_collection, out=tmp_path / "run", options=options(), progress=Interrupting(1))
-    dev = [
-        Judgement(query, document, grade)
-        for query, judged in tiny_collection.judgements("dev").items()
-        for document, grade in judged.items()
-    ]
+    dev = judgements(tiny_collection, "dev")
     extra = Judgement(dev[0].query_id, next(one.id for one in tiny_collection.documents if one.id != dev[0].document_id))
     with pytest.raises(ArgumentError, match=r"holds another run \(dev: queries: sha256: "):
         fit(tiny_model, without(tiny_collection, "dev", dev=[*dev, extra]), out=tmp_path / "run", options=options())
@@ -241,16 +237,7 @@ def test_a_budgeted_run_resumes_with_what_was_decided(
     interrupted = 0
     for call, spent in ((9, 0.0), (17, 19.5), (9, 19.9), (21, 30.0), (12, 40.0), (25, 50.0)):
         late = spent  # each call finds that more time has gone than the one before knew
-        try:
-            fit(
-                BiEncoder.load(tiny_model_folder),
-                tiny_collection,
-                out=tmp_path / "run",
-                options=chosen,
-                progress=InterruptingLater(call),
-            )
-        except KeyboardInterrupt:
-            interrupted += 1
+        interrupted += is_interrupted(tiny_model_folder, tiny_collection, tmp_path / "run", chosen, call=call)
     assert interrupted >= 3
     late = 60.0
     fit(BiEncoder.load(tiny_model_folder), tiny_collection, out=tmp_path / "run", options=chosen)
@@ -438,20 +425,20 @@ class InterruptingLater(Interrupting):
             raise KeyboardInterrupt
 
 
+def is_interrupted(model: Path, collection: Collection, run: Path, chosen: FitOptions, *, call: int) -> bool:
+    """Begin or go on with a run; whether Ctrl-C came before its end."""
+    try:
+        fit(BiEncoder.load(model), collection, out=run, options=chosen, progress=InterruptingLater(call))
+    except KeyboardInterrupt:
+        return True
+    return False
+
+
 def test_the_whole_curriculum_resumes(tiny_model_folder: Path, tiny_collection: Collection, tmp_path: Path) -> None:
     whole = fit(BiEncoder.load(tiny_model_folder), tiny_collection, out=tmp_path / "whole", options=progressive())
     interrupted = 0
     for call in (2, 9, 17, 25, 33, 12, 21, 28):
-        try:
-            fit(
-                BiEncoder.load(tiny_model_folder),
-                tiny_collection,
-                out=tmp_path / "run",
-                options=progressive(),
-                progress=InterruptingLater(call),
-            )
-        except KeyboardInterrupt:
-            interrupted += 1
+        interrupted += is_interrupted(tiny_model_folder, tiny_collection, tmp_path / "run", progressive(), call=call)
     assert interrupted >= 4
     model = fit(BiEncoder.load(tiny_model_folder), tiny_collection, out=tmp_path / "run", options=progressive())
     assert weights(model) == weights(whole)

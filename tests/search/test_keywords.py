@@ -55,7 +55,7 @@ def test_a_document_that_shares_no_term_is_no_hit() -> None:
 words = st.sampled_from(["red", "green", "blue", "black", "white"])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.lists(st.lists(words, max_size=6), min_size=1, max_size=8), st.lists(words, min_size=1, max_size=6), st.integers(1, 10)
 )

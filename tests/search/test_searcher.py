@@ -82,7 +82,7 @@ def test_hybrid_is_the_fusion_of_both() -> None:
         assert searcher.search(query, k=8, hybrid=True) == reciprocal_rank_fusion([dense, sparse], k=8)
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(
     lengths=st.lists(st.integers(1, 12), min_size=1, max_size=8),
     k=st.integers(1, 10),

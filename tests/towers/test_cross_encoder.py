@@ -243,7 +243,7 @@ TEXTS = st.lists(PIECES, max_size=40).map("".join)
 ENCODER = tiny.cross_encoder(max_length=12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(query=TEXTS, document=TEXTS)
 def test_the_heads_of_long_texts_suffice(query: str, document: str) -> None:
     expected = ENCODER.tokenise([(query, document)])

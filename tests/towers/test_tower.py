@@ -34,7 +34,7 @@ def plain(tower: Tower, texts: Sequence[str]) -> list[list[int]]:
     return [tower.tokenizer(prompt + text, truncation=True, max_length=length)["input_ids"] for text in texts]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(texts=TEXTS)
 def test_batch_equals_single(tower: Tower, texts: list[str]) -> None:
     single = np.concatenate([tower.encode([text]) for text in texts])
@@ -42,7 +42,7 @@ def test_batch_equals_single(tower: Tower, texts: list[str]) -> None:
     np.testing.assert_allclose(tower.encode(texts, token_budget=40), single, atol=1e-6)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(texts=TEXTS, seed=st.integers(0, 99))
 def test_order_does_not_matter(tower: Tower, texts: list[str], seed: int) -> None:
     order = random.Random(seed).sample(range(len(texts)), len(texts))  # noqa: S311
@@ -92,7 +92,7 @@ SPACES = [" ", " ", " ", "\n", "\t", "\x0c", "\x1c", "\x85", "\xa0", "\u3000"]
 PIECES = st.sampled_from(["hea", "rt", "he", "art", "the", "a", "x", "\u0301", "é", "東", "\u200d", "😀", ".", *SPACES])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(pieces=st.lists(PIECES, max_size=60), length=st.integers(3, 12), prompt=st.sampled_from(["", "how is "]))
 @example(pieces=["hea", "\x0c", "rt", *["the", " "] * 9], length=3, prompt="")
 def test_the_head_of_a_long_text_suffices(pieces: list[str], length: int, prompt: str) -> None:

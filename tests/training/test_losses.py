@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -63,7 +63,6 @@ def triplet_by_hand(queries: Matrix, documents: Matrix, targets: Targets, margin
     return sum(losses) / len(losses) if losses else 0.0
 
 
-@settings(deadline=None)
 @given(problem=problems(), temperature=st.floats(0.1, 1))
 def test_info_nce(problem: tuple[Matrix, Matrix, Targets], temperature: float) -> None:
     queries, documents, targets = problem
@@ -74,7 +73,6 @@ def test_info_nce(problem: tuple[Matrix, Matrix, Targets], temperature: float) -
     assert float(both) == pytest.approx((forward + backward) / 2, abs=1e-4, rel=1e-4)
 
 
-@settings(deadline=None)
 @given(problem=problems(), margin=st.floats(0.01, 2))
 def test_triplet(problem: tuple[Matrix, Matrix, Targets], margin: float) -> None:
     queries, documents, targets = problem
@@ -82,7 +80,6 @@ def test_triplet(problem: tuple[Matrix, Matrix, Targets], margin: float) -> None
     assert float(found) == pytest.approx(triplet_by_hand(queries, documents, targets, margin), abs=1e-5, rel=1e-5)
 
 
-@settings(deadline=None)
 @given(problem=problems(), name=st.sampled_from(["info_nce", "symmetric", "triplet"]))
 def test_gradients_are_finite_and_barred_columns_get_none(problem: tuple[Matrix, Matrix, Targets], name: str) -> None:
     queries, documents = (tensor.requires_grad_() for tensor in tensors(*problem[:2]))
@@ -162,7 +159,6 @@ def softmax(scores: list[float]) -> list[float]:
     return [term / sum(terms) for term in terms]
 
 
-@settings(deadline=None)
 @given(
     problem=problems(), share=st.sampled_from([0.0, 0.5, 1.0]), seed=st.integers(0, 99), temperature=st.sampled_from([0.5, 2.0])
 )
@@ -187,7 +183,6 @@ def test_teachers(problem: tuple[Matrix, Matrix, Targets], share: float, seed: i
     assert float(kl) == pytest.approx(np.mean(divergences) if divergences else 0.0, rel=1e-4, abs=1e-4)
 
 
-@settings(deadline=None)
 @given(problem=problems(), share=st.sampled_from([0.0, 0.5]), seed=st.integers(0, 99))
 def test_columns_without_a_teacher_get_no_gradient(problem: tuple[Matrix, Matrix, Targets], share: float, seed: int) -> None:
     queries, documents, targets, teacher = taught(problem, share, seed)
@@ -207,7 +202,6 @@ def test_no_teacher_at_all() -> None:
         found.backward()  # type: ignore[no-untyped-call]
 
 
-@settings(deadline=None)
 @given(problem=problems(), normalise=st.booleans())
 def test_matryoshka(problem: tuple[Matrix, Matrix, Targets], normalise: bool) -> None:
     queries, documents, targets = problem

@@ -78,13 +78,12 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
     if json:
         print_json(result)
     else:
-        said = ["--from-documents"] if from_documents else []
-        for name, value in (("--config", config), ("--stages", stages), ("--budget", budget), ("--precision", precision)):
-            said += [] if value is None else [name, str(value)]
-        said += [word for setting in settings or [] for word in ("--set", setting)]
-        said += [] if teacher is None else ["--teacher", teacher]
-        told = _Told(collection, model, out, [split for split in ("test", "dev") if split in judged.splits], said)
-        _print(result, told)
+        said = {"--config": config, "--stages": stages, "--budget": budget, "--precision": precision, "--teacher": teacher}
+        words = [word for name, value in said.items() if value is not None for word in (name, str(value))]
+        words += [word for setting in settings or [] for word in ("--set", setting)]
+        words += ["--from-documents"] if from_documents else []
+        measurable = next((split for split in ("test", "dev") if split in judged.splits), None)
+        _print(result, _Told(collection, model, out, measurable, words))
 
 
 def _read(source: str, *, from_documents: bool) -> Collection:
@@ -130,14 +129,14 @@ class _Told:
         collection: its name.
         start: the model's name.
         out: the run folder.
-        measurable: splits of the collection that training has not seen.
+        measurable: a split of the collection that training has not seen, if there is one.
         options: all else, as words.
     """
 
     collection: str
     start: str
     out: Path
-    measurable: list[str]
+    measurable: str | None
     options: list[str]
 
 
@@ -173,9 +172,10 @@ def _reranked(result: dict[str, Any]) -> list[tuple[str, str]]:
 def _next_steps(result: dict[str, Any], told: _Told) -> list[list[str]]:
     """What follows a success: measure it, where there is something to measure with, and index it; else a gentler training."""
     if result["kept"]:
-        split = [] if told.measurable[:1] == ["test"] else ["--split", *told.measurable[:1]]
-        measure = ["evaluate", str(told.out), told.collection, *split, "--against", told.start]
         index = ["index", str(told.out), told.collection, "--out", f"{told.out}.index"]
-        return [measure, index] if told.measurable else [index]
+        if told.measurable is None:
+            return [index]
+        split = [] if told.measurable == "test" else ["--split", told.measurable]
+        return [["evaluate", str(told.out), told.collection, *split, "--against", told.start], index]
     start = ["fit", told.collection, "--model", told.start, "--out", f"{told.out}.gentler"]
     return [[*start, *told.options, "--set", f"training.learning_rate={result['learning_rate'] / 4:g}"]]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 
 from biencoder.data.contents import Contents, Grades
 from biencoder.data.documents import Documents
+from biencoder.records import Document
 
 
 def narrow(contents: Contents, *, split: str, queries: int, documents: int | None, seed: int) -> Contents:
@@ -25,8 +27,7 @@ def narrow(contents: Contents, *, split: str, queries: int, documents: int | Non
         seed: of the draw.
     """
     judged = contents.grades[split]
-    drawn = heapq.nsmallest(queries, judged, key=lambda query: draw(seed, query))
-    texts = {contents.queries[query].text for query in drawn}
+    texts = {contents.queries[query].text for query in draw_queries(judged, count=queries, seed=seed)}
     kept = {query for query in judged if contents.queries[query].text in texts}
     triples = {pair: triple for pair, triple in contents.triples.get(split, {}).items() if triple.query_id in kept}
     left: Documents = contents.documents
@@ -34,9 +35,8 @@ def narrow(contents: Contents, *, split: str, queries: int, documents: int | Non
     if documents is not None and documents < len(left):
         needed = {document for query in kept for document in judged[query]}
         needed |= {document for triple in triples.values() for document in triple.negative_ids}
-        others = (document.id for document in left if document.id not in needed)
-        there = needed | set(heapq.nsmallest(max(0, documents - len(needed)), others, key=lambda name: draw(seed, name)))
-        left = [document for document in left if document.id in there]
+        left = draw_documents(left, count=documents, needed=needed, seed=seed)
+        there = {document.id for document in left}
     grades = {split: {query: own for query, own in judged.items() if query in kept}}
     for name, part in contents.grades.items():
         known = {} if name == split else _known(part, there)
@@ -46,7 +46,22 @@ def narrow(contents: Contents, *, split: str, queries: int, documents: int | Non
     return Contents(left, found, grades, {split: triples} if triples else {})
 
 
-def draw(seed: int, name: str) -> bytes:
+def draw_queries(names: Iterable[str], *, count: int, seed: int) -> set[str]:
+    """At most so many ids of queries."""
+    return set(heapq.nsmallest(count, names, key=lambda name: _draw(seed, name)))
+
+
+def draw_documents(
+    documents: Documents, *, count: int, needed: AbstractSet[str], seed: int, wanted: AbstractSet[str] = frozenset()
+) -> list[Document]:
+    """So many documents in their order: those that are needed, however many, then those that are wanted, then others."""
+    others = (document.id for document in documents if document.id not in needed)
+    more = heapq.nsmallest(max(0, count - len(needed)), others, key=lambda name: (name not in wanted, _draw(seed, name)))
+    kept = needed | set(more)
+    return [document for document in documents if document.id in kept]
+
+
+def _draw(seed: int, name: str) -> bytes:
     """A key that puts names in random order: the same on every machine, another one for every seed."""
     return hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogatepass")).digest()
 

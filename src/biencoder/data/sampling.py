@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Set as AbstractSet
 
 from biencoder.data.collection import Collection
-from biencoder.data.narrowing import draw
+from biencoder.data.narrowing import draw_documents, draw_queries
 from biencoder.records import Judgement, Query
 
 
@@ -43,16 +42,11 @@ def sample(
     (3, True)
     """
     chosen = sample_queries(collection, split, count=queries, seed=seed)
-    judgements = _judgements(collection, split, chosen)
+    grades = collection.judgements(split)
+    judgements = [Judgement(query.id, document, grade) for query in chosen for document, grade in grades[query.id].items()]
     needed = {judgement.document_id for judgement in judgements}
-    others = heapq.nsmallest(
-        max(0, documents - len(needed)),
-        (document for document in collection.documents if document.id not in needed),
-        key=lambda document: (document.id not in wanted, draw(seed, document.id)),
-    )
-    drawn = {document.id for document in others} | needed
     return Collection(
-        documents=[document for document in collection.documents if document.id in drawn],
+        documents=draw_documents(collection.documents, count=documents, needed=needed, seed=seed, wanted=wanted),
         queries=chosen,
         judgements={split: judgements},
     )
@@ -65,10 +59,5 @@ def sample_queries(collection: Collection, split: str, *, count: int, seed: int)
         DataError: where there is no such split.
     """
     queries = collection.queries(split)
-    kept = {query.id for query in heapq.nsmallest(count, queries, key=lambda query: draw(seed, query.id))}
+    kept = draw_queries((query.id for query in queries), count=count, seed=seed)
     return [query for query in queries if query.id in kept]
-
-
-def _judgements(collection: Collection, split: str, queries: list[Query]) -> list[Judgement]:
-    grades = collection.judgements(split)
-    return [Judgement(query.id, document, grade) for query in queries for document, grade in grades[query.id].items()]
