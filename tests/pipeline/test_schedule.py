@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from biencoder.pipeline import FitOptions
-from biencoder.pipeline.plan import Plan, Speeds, Unit
+from biencoder.pipeline.plan import Plan, Unit
 from biencoder.pipeline.schedule import Schedule, Timed
+from biencoder.pipeline.speeds import Speeds
 from biencoder.progress import Progress
 
 STAGES = [

@@ -13,7 +13,8 @@ from biencoder.data.collection import Collection
 from biencoder.errors import DivergedError
 from biencoder.pipeline import FitOptions, teacher
 from biencoder.pipeline.gate import Gate
-from biencoder.pipeline.plan import Plan, Speeds
+from biencoder.pipeline.plan import Plan
+from biencoder.pipeline.speeds import Speeds
 from biencoder.pipeline.teacher import Teaching
 from biencoder.progress import Progress
 from biencoder.scoring import FloatArray

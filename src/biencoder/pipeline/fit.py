@@ -19,8 +19,10 @@ from biencoder.pipeline import guards
 from biencoder.pipeline.gate import Gate, told
 from biencoder.pipeline.mixture import Mixture, best_mixture, towers_of
 from biencoder.pipeline.options import FitOptions
-from biencoder.pipeline.plan import Plan, make_plan, measure_speeds
+from biencoder.pipeline.plan import Plan
+from biencoder.pipeline.planning import make_plan
 from biencoder.pipeline.schedule import Schedule, Timed
+from biencoder.pipeline.speeds import measure_speeds
 from biencoder.pipeline.story import PLAN, read_json
 from biencoder.pipeline.task import Task, dev_sample, read_task
 from biencoder.pipeline.teacher import Teaching, given_teacher

@@ -15,7 +15,8 @@ from biencoder.identity import short
 from biencoder.mining import MiningOptions, mine, read_examples
 from biencoder.pipeline.gate import Gate, weights_key
 from biencoder.pipeline.options import FitOptions
-from biencoder.pipeline.plan import JUDGED_DEPTH, JUDGED_QUERIES, Plan
+from biencoder.pipeline.plan import Plan
+from biencoder.pipeline.planning import JUDGED_DEPTH, JUDGED_QUERIES
 from biencoder.pipeline.story import RESULT, read_json
 from biencoder.progress import Progress
 from biencoder.run_folder import EXAMPLES, write_json

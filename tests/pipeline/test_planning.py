@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import pytest
@@ -9,11 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biencoder.data.batches import PairSampler
-from biencoder.data.collection import Collection
 from biencoder.pipeline import FitOptions
-from biencoder.pipeline.plan import Plan, Speeds, Unit, make_plan, measure_speeds
-from biencoder.records import Example
-from biencoder.towers.bi_encoder import BiEncoder
+from biencoder.pipeline.plan import Plan, Unit
+from biencoder.pipeline.planning import make_plan
+from biencoder.pipeline.speeds import Speeds
 
 SPEEDS = Speeds(train=1000, encode=10_000, query=10, document=50, document_whole=100)
 """A minute trains on 60,000 tokens and encodes 600,000."""
@@ -313,20 +311,3 @@ def test_the_plan_as_a_person_reads_it() -> None:
         "     dev and the rest                           0.6 min",
         "  left out: b: there is no teacher",
     ]
-
-
-def test_lengths_are_counted_in_tokens(tiny_model: BiEncoder, tiny_collection: Collection) -> None:
-    examples = tiny_collection.examples("train")
-    options = FitOptions.model_validate({"training": {"precision": "exact", "document_length": 8, "token_budget": 256}})
-    speeds = measure_speeds(tiny_model, examples, options)
-    assert speeds.query == 2 + 7  # two things and five fillers between the special tokens
-    assert speeds.document_whole == 2 + 1 + 8
-    assert speeds.document == 8
-    assert all(math.isfinite(speed) and speed > 0 for speed in (speeds.train, speeds.encode))
-
-
-def test_lengths_are_of_pairs_from_the_whole(tiny_model: BiEncoder, tiny_collection: Collection) -> None:
-    text = "aspirin " * 15
-    examples = tiny_collection.examples("train")[:1] * 128 + [Example(text, text)] * 128
-    speeds = measure_speeds(tiny_model, examples, FitOptions.model_validate({"training": {"precision": "exact"}}))
-    assert (speeds.query, speeds.document, speeds.document_whole) == (13.0, 14.0, 14.0)
