@@ -3,7 +3,8 @@
     python benchmarks/train_quality.py COLLECTIONS --out RESULTS --runs RUNS [--only scifact] [--seeds 0] [--systems ours]
     python benchmarks/train_quality.py --out RESULTS --table
 
-Collections: SciFact, the Python of this machine (three seeds each), MedQuAD with 3,000 of its training queries (one). Systems:
+Collections: SciFact, the Python of this machine or of a folder COLLECTIONS/python (three seeds each), MedQuAD with 3,000 of its
+training queries (one). Systems:
 
 - ``ours``: `fit` with its default curriculum and a budget; the stages one by one;
 - ``st-pairs``: MultipleNegativesRankingLoss, then `mine_hard_negatives` and the same loss again, at as many pairs, bf16 where
@@ -54,7 +55,7 @@ def collection_of(name: str, folder: Path) -> Any:
     from biencoder.data.python_source import read_python_source
     from biencoder.records import Judgement
 
-    if name == "python":
+    if name == "python" and not (folder / name).exists():
         return read_python_source(seed=0).collection
     whole = Collection.read(folder / name)
     if name != "medquad":
@@ -140,7 +141,7 @@ def theirs(task: dict[str, Any], collection: Any) -> dict[str, Any]:
     known = json.loads(Path(task["ours"]).read_text())
     if task["system"] == "st-time" and known["machine"] != machine():
         raise SystemExit(f"ours was timed on another machine ({known['machine']}); as much time means nothing here")
-    model = SentenceTransformer(str(find_model(MODEL)), device="cpu")
+    model = SentenceTransformer(str(find_model(MODEL)), device=device())
     model.max_seq_length = TRAINED_LENGTHS[task["name"]]
     examples = collection.examples("train")
     corpus = list(dict.fromkeys(document.content for document in collection.documents))
@@ -191,14 +192,14 @@ def _fit_theirs(model: Any, data: Any, *, count: int, seed: int, seconds: float 
             per_device_train_batch_size=64,
             learning_rate=RATE,
             warmup_steps=0.1,
-            bf16=has_bfloat16(torch.device("cpu")),
+            bf16=has_bfloat16(torch.device(device())),
             batch_sampler=BatchSamplers.NO_DUPLICATES,
             seed=seed,
             save_strategy="no",
             report_to="none",
             disable_tqdm=True,
             logging_strategy="no",
-            use_cpu=True,
+            use_cpu=device() == "cpu",
         )
         trainer = SentenceTransformerTrainer(
             model=model, args=arguments, train_dataset=data, loss=MultipleNegativesRankingLoss(model), callbacks=[Watch()]
@@ -224,6 +225,13 @@ def work(task: dict[str, Any]) -> None:
     partial.rename(place)
 
 
+def device() -> str:
+    """Where everybody trains: the first GPU, where there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def machine() -> str:
     """What times depend on."""
     import torch
@@ -235,6 +243,8 @@ def machine() -> str:
     name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
     bfloat16 = "bfloat16" if has_bfloat16(torch.device("cpu")) else "no bfloat16"
     threads = os.environ.get("OMP_NUM_THREADS", available_cores())
+    if device() == "cuda":
+        return f"{torch.cuda.get_device_name()}, {available_cores()} cores of {name}"
     return f"{name}, {threads} of {available_cores()} cores, {bfloat16}"
 
 

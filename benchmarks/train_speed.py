@@ -1,6 +1,7 @@
 """Training speed beside sentence-transformers: same model, data, batches, pairs and learning rate, taking turns in one run.
 
     python benchmarks/train_speed.py COLLECTION [--steps 8] [--rounds 3] [--batch 64] [--words 110] [--loss-steps 50]
+        [--device cpu]
 
 Every turn is a process of its own. Speed: pairs a second over the steps behind the first two, best round and the ratio to
 sentence-transformers' default within each round (median [least, most]). Loss: the mean over identical batches, everybody as
@@ -37,8 +38,12 @@ def pairs(source: str, *, count: int, words: int) -> list[tuple[str, str]]:
     return [(one.query, " ".join(one.positive.split()[:words])) for one in examples[:count]]
 
 
-def peak() -> float:
-    """Peak memory of this process in MiB."""
+def peak(device: str) -> float:
+    """Peak memory in MiB: of this process, or what its tensors took of a GPU."""
+    if device != "cpu":
+        import torch
+
+        return float(torch.cuda.max_memory_allocated(device)) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -69,7 +74,7 @@ def train_ours(given: list[tuple[str, str]], task: dict[str, Any]) -> dict[str, 
         dropout=0.0 if task["still"] else None,
     )
     examples = [Example(query, document) for query, document in given]
-    result = train(BiEncoder.load(MODEL), examples, options, progress=Clock())
+    result = train(BiEncoder.load(MODEL, device=task["device"]), examples, options, progress=Clock())
     return {"losses": result.losses, "times": times, "way": str(result.way)}
 
 
@@ -103,7 +108,7 @@ def train_theirs(given: list[tuple[str, str]], task: dict[str, Any]) -> dict[str
             losses.append(float(found[0] if isinstance(found, tuple) else found))
             return found
 
-    model = SentenceTransformer(str(find_model(MODEL)), device="cpu")
+    model = SentenceTransformer(str(find_model(MODEL)), device=task["device"])
     if task["still"]:
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
@@ -120,7 +125,7 @@ def train_theirs(given: list[tuple[str, str]], task: dict[str, Any]) -> dict[str
             report_to="none",
             disable_tqdm=True,
             logging_strategy="no",
-            use_cpu=True,
+            use_cpu=task["device"] == "cpu",
         )
         loss = MultipleNegativesRankingLoss(model, scale=1 / TEMPERATURE)
         data = Dataset.from_dict({"anchor": [query for query, _ in given], "positive": [text for _, text in given]})
@@ -135,7 +140,7 @@ def work(task: dict[str, Any]) -> None:
     times = found.pop("times")
     behind = times[1:] if len(times) > 3 else times
     speed = task["batch"] * (len(behind) - 1) / (behind[-1] - behind[0]) if len(behind) > 1 else None
-    print(json.dumps(found | {"pairs_per_second": speed, "peak_mib": round(peak())}))
+    print(json.dumps(found | {"pairs_per_second": speed, "peak_mib": round(peak(task["device"]))}))
 
 
 def turn(way: str, common: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -204,6 +209,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--words", type=int, default=110)
     parser.add_argument("--loss-steps", type=int, default=50)
+    parser.add_argument("--device", default="cpu", help="such as cuda:0")
     parser.add_argument("--only", choices=["speed", "loss", "memory"], action="append")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--work", help=argparse.SUPPRESS)
@@ -211,7 +217,7 @@ def main() -> None:
     if given.work:
         work(json.loads(given.work))
         return
-    common = {"collection": given.collection, "steps": given.steps, "batch": given.batch, "words": given.words}
+    common = {name: getattr(given, name) for name in ("collection", "steps", "batch", "words", "device")}
     parts = given.only or ["speed", "loss", "memory"]
     found: dict[str, Any] = {}
     if "speed" in parts:

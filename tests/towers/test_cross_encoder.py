@@ -54,7 +54,8 @@ def by_transformers(folder: Path, pairs: list[Pair], *, max_length: int = 64) ->
 
 def test_against_transformers(folder: Path) -> None:
     encoder = CrossEncoder.load(folder)
-    assert (encoder.max_length, encoder.precision, encoder.device.type, encoder.fresh) == (64, "exact", "cpu", False)
+    assert (encoder.max_length, encoder.precision, encoder.fresh) == (64, "exact", False)
+    assert encoder.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
     scores = encoder.score(PAIRS)
     assert scores.shape == (len(PAIRS),)
     assert scores.dtype == np.float32

@@ -20,6 +20,7 @@ from biencoder.errors import ArgumentError, CorruptError
 from biencoder.index.exact import best_columns
 from biencoder.records import Document, Hit
 from biencoder.scoring import FloatArray, RowArray
+from biencoder.search.bm25s_library import bm25s
 from biencoder.search.documents import DocumentStore, write_documents
 from biencoder.search.queries import check_queries
 from biencoder.storage.folder import check_replaceable, writing
@@ -98,8 +99,7 @@ class Analyzer:
 
 
 def _stop_words(language: str) -> frozenset[str]:
-    from bm25s import stopwords
-
+    stopwords = bm25s("bm25s.stopwords")
     name = "EN" if language == "english" else language.upper()
     return frozenset(getattr(stopwords, f"STOPWORDS_{name}", ()))
 
@@ -134,11 +134,9 @@ class KeywordIndex:
         Raises:
             ArgumentError: where there are no texts.
         """
-        import bm25s
-
         options = options or KeywordOptions()
         corpus = _Tokens(Analyzer(options.language), texts, progress)
-        engine = bm25s.BM25(k1=options.k1, b=options.b, method="lucene", csc_backend="scipy")
+        engine = bm25s().BM25(k1=options.k1, b=options.b, method="lucene", csc_backend="scipy")
         with np.errstate(invalid="ignore"):  # texts without any term have a mean length of 0
             engine.index(corpus, create_empty_token=False, show_progress=False)
         return cls(engine, options, mean_length=corpus.mean_length)
@@ -151,14 +149,12 @@ class KeywordIndex:
         Raises:
             ArgumentError: where there are no texts.
         """
-        import bm25s
-
         corpus = _Tokens(self._analyze, texts, None)
         documents, terms, counts = corpus.counted()
         rarity = np.array([self._rarity(term) for term in corpus.vocab], dtype=np.float32)
         length = corpus.lengths()[documents] / max(self.mean_length, 1e-9)
         k1, b = self.options.k1, self.options.b
-        engine = bm25s.BM25(k1=k1, b=b, method="lucene", csc_backend="scipy")
+        engine = bm25s().BM25(k1=k1, b=b, method="lucene", csc_backend="scipy")
         engine.vocab_dict = corpus.vocab
         engine.unique_token_ids_set = set(corpus.vocab.values())
         engine.nonoccurrence_array = None
@@ -193,12 +189,10 @@ class KeywordIndex:
         Raises:
             CorruptError: where it is damaged.
         """
-        import bm25s
-
         try:
             record = json.loads((folder / _OPTIONS).read_text(encoding="utf-8"))
             options, mean_length = KeywordOptions(**record["options"]), float(record["mean_length"])
-            engine = bm25s.BM25.load(folder, mmap=True, allow_pickle=False, show_progress=False)
+            engine = bm25s().BM25.load(folder, mmap=True, allow_pickle=False, show_progress=False)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CorruptError(f"{folder} is damaged: it cannot be read ({error}); build the folder again") from None
         return cls(engine, options, mean_length=mean_length)

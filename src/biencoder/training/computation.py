@@ -18,6 +18,7 @@ from biencoder.towers.precision import Precision, arithmetic, running
 from biencoder.towers.tower import Tower
 from biencoder.training import attention
 from biencoder.training.options import TrainingOptions
+from biencoder.training.portions import micro_batch_tokens
 from biencoder.training.shortcuts import EmbeddingGradient, shortened
 
 Attention = Literal["fused", "plain"]
@@ -162,7 +163,8 @@ def at_length(tower: Tower, length: int | None) -> Tower:
 def _micro_batches(tower: Tower, texts: Sequence[str], options: TrainingOptions) -> list[tuple[Tensor, Tensor]]:
     """The texts as training would run them, longest first: token ids and mask of each micro-batch."""
     rows = sorted(tower.tokenise(list(texts)), key=len)
-    batches = length_sorted_batches([len(row) for row in rows], token_budget=options.token_budget)
+    portion = micro_batch_tokens(options.token_budget, tower.device)
+    batches = length_sorted_batches([len(row) for row in rows], token_budget=portion)
     return [tower.collate([rows[member] for member in members]) for members in batches]
 
 

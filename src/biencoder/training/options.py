@@ -50,11 +50,13 @@ class TrainingOptions(BaseModel):
     """Of the hidden layers; None keeps the checkpoint's own. On processors its random numbers come from one thread."""
     attention_dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.0
     """Of the attention weights; 0 keeps the fused attention kernel, which has no dropout on processors."""
-    token_budget: Annotated[int, Field(ge=64)] = 1024
-    """Tokens of a micro-batch; on processors small ones stay in the cache (docs/experiments.md)."""
-    graph_tokens: Annotated[int, Field(ge=0)] = 16384
-    """Tokens of a step whose activations are held, about 2 GB with a small backbone; what is beyond is computed twice
-    (gradient caching), so that memory does not grow with the batch or its negatives."""
+    token_budget: Annotated[int, Field(ge=64)] | None = None
+    """Tokens of a micro-batch; None takes 1,024 on processors, where small ones stay in the cache (docs/experiments.md), and
+    16,384 on GPUs."""
+    graph_tokens: Annotated[int, Field(ge=0)] | None = None
+    """Tokens of a step whose activations are held; what is beyond is computed twice (gradient caching), so that memory does not
+    grow with the batch or its negatives. None takes 16,384 on processors, about 2 GB with a small backbone, and on GPUs what
+    half of the memory takes."""
     attention: Literal["auto", "fused", "plain"] = "auto"
     weights: Literal["auto", "autocast", "bfloat16"] = "auto"
     """How `fast` computes: float32 weights converted product by product, or a bfloat16 copy of them beside float32 masters.

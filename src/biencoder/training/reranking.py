@@ -29,10 +29,13 @@ from biencoder.training.distributed import processes, sum_gradients
 from biencoder.training.gradient_cache import MicroBatches, backward
 from biencoder.training.lists import CandidateList, list_cross_entropy, make_lists
 from biencoder.training.optimisation import seed_of, seed_of_part
+from biencoder.training.portions import held_tokens, micro_batch_tokens
 from biencoder.training.reranker_options import RerankerOptions
 from biencoder.training.state import digest_of
 
 Validate = Callable[[CrossEncoder], float]
+
+_HELD_ON_CPU = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,8 @@ class _Run:
         self.worker = encoder.at_length(options.max_length)
         self.module = encoder.module
         self.options = options
+        self.portion = micro_batch_tokens(options.token_budget, encoder.device)
+        self.held = held_tokens(options.graph_tokens, encoder.module, on_cpu=_HELD_ON_CPU)
         self.course = Course(
             self.module,
             options,
@@ -163,19 +168,19 @@ class _Run:
         rows = [self.worker.tokenise(one.pairs) for one in drawn]
         sizes = [sum(len(row.ids) for row in own) for own in rows]
         total, begun = 0.0, 0
-        for members in _together(sizes, budget=self.options.graph_tokens):
+        for members in _together(sizes, budget=self.held):
             group = [drawn[member] for member in members]
             parts, order = self.parts([row for member in members for row in rows[member]], seed, begun)
             begun += len(parts.forwards)
             loss_of = partial(self.loss_of, order=order, group=group, count=len(drawn))
-            total += float(backward(parts, loss_of, graph_tokens=self.options.graph_tokens))
+            total += float(backward(parts, loss_of, graph_tokens=self.held))
         sum_gradients(self.module.parameters())
         return total
 
     def parts(self, rows: Sequence[PairTokens], seed: int, begun: int) -> tuple[MicroBatches, Tensor]:
         """Pairs as micro-batches, and where the score of each lies among all; ``begun`` are the step's micro-batches before."""
         device, precision = self.encoder.device, Precision.of(self.options.precision)
-        batches = length_sorted_batches([len(row.ids) for row in rows], token_budget=self.options.token_budget)
+        batches = length_sorted_batches([len(row.ids) for row in rows], token_budget=self.portion)
         forwards = [
             # A pair's dropout is a function of the step and its micro-batch: see state.py and gradient_cache.py.
             partial(_scores, self.worker, [rows[place] for place in batch], seed=seed_of_part(seed, begun + number))

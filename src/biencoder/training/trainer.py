@@ -26,9 +26,13 @@ from biencoder.training.guide import Guide
 from biencoder.training.objective import Objective
 from biencoder.training.optimisation import seed_of, seed_of_part
 from biencoder.training.options import TrainingOptions
+from biencoder.training.portions import held_tokens, micro_batch_tokens
 from biencoder.training.state import digest_of
 
 Validate = Callable[[BiEncoder], float]
+
+_HELD_ON_CPU = 16384
+"""Tokens: about 2 GB of activations with a small backbone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,8 @@ class _Run:
         if guide is not None:
             self.start |= {"guide": guide.identity.document}
         self.device = model.document_tower.device
+        self.portion = micro_batch_tokens(options.token_budget, self.device)
+        self.held = held_tokens(options.graph_tokens, model.document_tower.backbone, on_cpu=_HELD_ON_CPU)
         self.course = Course(
             self.towers, options, steps=steps, batch=batch, folder=folder, progress=progress, device=self.device, unit="pairs"
         )
@@ -171,7 +177,7 @@ class _Run:
                 )
             return loss
 
-        loss = backward(parts, loss_of, graph_tokens=self.options.graph_tokens)
+        loss = backward(parts, loss_of, graph_tokens=self.held)
         self.computation.collect_gradients()
         sum_gradients(self.towers.parameters())
         return float(loss)
@@ -186,7 +192,7 @@ class _Run:
             unique, positions = distinct(texts)
             rows = tower.tokenise(unique)
             order = []
-            for members in length_sorted_batches([len(row) for row in rows], token_budget=self.options.token_budget):
+            for members in length_sorted_batches([len(row) for row in rows], token_budget=self.portion):
                 collated = tower.collate([rows[member] for member in members])
                 # A text's dropout is a function of the step and its micro-batch: see state.py and gradient_cache.py.
                 forwards.append(partial(_embed, tower, *collated, seed=seed_of_part(seed, len(forwards))))

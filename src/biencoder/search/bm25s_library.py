@@ -1,0 +1,30 @@
+"""bm25s, imported without JAX.
+
+Where JAX is installed, bm25s starts it when it is imported, to take the largest of an array by it; we never ask it for that.
+JAX then claims three quarters of a GPU's memory for this process, so that the model and other processes have none.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from importlib import import_module
+from typing import Any
+
+_IMPORTING = threading.Lock()
+
+
+def bm25s(part: str = "bm25s") -> Any:
+    """The package, or one of its modules; JAX is left alone unless it was imported already.
+
+    >>> bm25s().BM25.__name__
+    'BM25'
+    """
+    with _IMPORTING:
+        if "bm25s" in sys.modules or "jax" in sys.modules:
+            return import_module(part)
+        sys.modules["jax"] = None  # type: ignore[assignment]  # Python's own way to say that it cannot be imported
+        try:
+            return import_module(part)
+        finally:
+            del sys.modules["jax"]
