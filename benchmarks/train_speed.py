@@ -1,7 +1,7 @@
 """Training speed beside sentence-transformers: same model, data, batches, pairs and learning rate, taking turns in one run.
 
     python benchmarks/train_speed.py COLLECTION [--steps 8] [--rounds 3] [--batch 64] [--words 110] [--loss-steps 50]
-        [--device cpu]
+        [--device cpu] [--ways st st-bf16 ours-exact ours]
 
 Every turn is a process of its own. Speed: pairs a second over the steps behind the first two, best round and the ratio to
 sentence-transformers' default within each round (median [least, most]). Loss: the mean over identical batches, everybody as
@@ -157,22 +157,22 @@ def spread(values: list[float]) -> str:
     return f"{statistics.median(values):.2f} [{min(values):.2f}, {max(values):.2f}]"
 
 
-def rounds(common: dict[str, Any], count: int) -> Iterator[dict[str, dict[str, Any]]]:
+def rounds(common: dict[str, Any], count: int, ways: list[str]) -> Iterator[dict[str, dict[str, Any]]]:
     for number in range(count):
-        order = [*WAYS[number % len(WAYS) :], *WAYS[: number % len(WAYS)]]
+        order = [*ways[number % len(ways) :], *ways[: number % len(ways)]]
         yield {way: turn(way, common) for way in order}
 
 
-def speeds(common: dict[str, Any], count: int) -> dict[str, Any]:
-    found = list(rounds(common, count))
+def speeds(common: dict[str, Any], count: int, ways: list[str]) -> dict[str, Any]:
+    found = list(rounds(common, count, ways))
     table = {}
-    for way in WAYS:
+    for way in ways:
         rates = [one[way]["pairs_per_second"] for one in found]
-        over = {base: [one[way]["pairs_per_second"] / one[base]["pairs_per_second"] for one in found] for base in WAYS[:2]}
+        bases = [base for base in WAYS[:2] if base in ways]
+        over = {base: [one[way]["pairs_per_second"] / one[base]["pairs_per_second"] for one in found] for base in bases}
         table[way] = {"pairs_per_second": rates, "over": over, "way": found[0][way]["way"]}
-        print(
-            f"{way:<12}{max(rates):8.2f} pairs/s   x st {spread(over['st'])}   x st-bf16 {spread(over['st-bf16'])}", flush=True
-        )
+        told = "".join(f"   x {base} {spread(values)}" for base, values in over.items())
+        print(f"{way:<12}{max(rates):8.2f} pairs/s{told}   {table[way]['way']}", flush=True)
     return table
 
 
@@ -210,6 +210,7 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=110)
     parser.add_argument("--loss-steps", type=int, default=50)
     parser.add_argument("--device", default="cpu", help="such as cuda:0")
+    parser.add_argument("--ways", choices=WAYS, nargs="+", default=list(WAYS), help="whose speed is taken")
     parser.add_argument("--only", choices=["speed", "loss", "memory"], action="append")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--work", help=argparse.SUPPRESS)
@@ -221,7 +222,7 @@ def main() -> None:
     parts = given.only or ["speed", "loss", "memory"]
     found: dict[str, Any] = {}
     if "speed" in parts:
-        found["speed"] = speeds(common, given.rounds)
+        found["speed"] = speeds(common, given.rounds, given.ways)
     if "loss" in parts:
         found["loss"] = losses(common, given.loss_steps)
     if "memory" in parts:

@@ -163,7 +163,7 @@ def test_dev_is_held_out_also_of_a_file(fresh: CrossEncoder, collection: Collect
     found = measures(tmp_path / "run")
     assert (found["held_out"], found["dev_queries"], found["pairs"]) == (True, 12, 48)
     assert notes.said[0] == "12 of 60 examples ask queries of dev and are left out"
-    assert notes.said[1] == "no dev split: 12 queries of train are held out, by document"
+    assert notes.said[1] == "no dev split: 12 queries of train are held out"
     assert len(read_examples(tmp_path / "run" / "examples.jsonl")) == 48
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from biencoder.data.collection import Collection
+from biencoder.data.hold_out import Apart
 from biencoder.data.sampling import sample
 from biencoder.data.training_split import held_out_note, training_examples, with_dev
 from biencoder.errors import DataError
@@ -62,8 +63,11 @@ class RerankFitOptions(BaseModel):
     train_split: str = "train"
     dev_split: str = "dev"
     dev_share: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Where the collection has no dev split, this share of the training queries is held out, disjoint by document: by default
-    a tenth, and up to a fifth where that is fewer than 200."""
+    """Where the collection has no dev split, this share of the training queries is held out: by default a tenth, and up to a
+    fifth where that is fewer than 200."""
+    dev_apart: Apart = "query"
+    """What those that are held out must not share with the rest. ``query``: any queries, which stand for those to come if these
+    ask for the same documents; ``document``: none that ask for a document that is trained on, where these are always new."""
     dev_queries: Annotated[int, Field(ge=1)] = 200
     """At most so many dev queries decide: reranking them is what an evaluation costs."""
     dev_documents: Annotated[int, Field(ge=100)] = 5000
@@ -159,8 +163,10 @@ class _Job:
             DataError: where there is nothing to train on.
         """
         options = self.options
-        train, dev, seed = options.train_split, options.dev_split, options.training.seed
-        self.collection, self.held_out = with_dev(self.collection, train=train, dev=dev, share=options.dev_share, seed=seed)
+        train, dev, share, apart = options.train_split, options.dev_split, options.dev_share, options.dev_apart
+        self.collection, self.held_out = with_dev(
+            self.collection, train=train, dev=dev, share=share, apart=apart, seed=options.training.seed
+        )
         self.mined = negatives is None
         if negatives is None:
             self.pairs = training_examples(self.collection, train)
@@ -185,7 +191,7 @@ class _Job:
         identity = None if self.retriever is None else self.retriever.identity
         return {
             "kind": "run",
-            "version": 2,
+            "version": 3,
             "task": "reranker",
             "options": self.options.model_dump(mode="json"),
             "start": {"reranker": self.encoder.fingerprint(), "fresh": self.encoder.fresh},

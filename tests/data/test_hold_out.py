@@ -61,6 +61,31 @@ def test_a_document_judged_irrelevant_does_not_connect() -> None:
     assert len(parted.judgements("held")) == 2
 
 
+def test_apart_by_query_alone() -> None:
+    """Whatever documents they ask for; but not the same text on both sides."""
+    links = [(number, number // 10) for number in range(100)]
+    texts = dict.fromkeys(range(80, 100), "again and again")
+    whole = collection(links, texts=texts)
+    parted = whole.hold_out(share=0.1, seed=0, apart="query")
+    kept, held = parted.judgements("train"), parted.judgements("dev")
+    assert (len(kept), len(held)) == (90, 10)
+    asked = {document for judged in kept.values() for document in judged}
+    assert sum(not asked.isdisjoint(judged) for judged in held.values()) >= 9
+    assert len({query in held for query in (f"q{number}" for number in range(80, 100))}) == 1
+    by_document = whole.hold_out(share=0.1, seed=0).judgements("dev")
+    assert {document for judged in by_document.values() for document in judged}.isdisjoint(
+        {document for judged in whole.hold_out(share=0.1, seed=0).judgements("train").values() for document in judged}
+    )
+
+
+def test_queries_of_one_text_cannot_be_parted() -> None:
+    whole = collection([(1, 1), (2, 2)], texts={1: "the same", 2: "The  same"})
+    with pytest.raises(
+        ArgumentError, match=r"^the 2 queries of 'train' cannot be parted: too few, or too many that share their text;"
+    ):
+        whole.hold_out(share=0.5, seed=0, apart="query")
+
+
 def test_triples_move_with_their_queries() -> None:
     rows = [{"query": f"q{number}", "positive": f"p{number}", "negative": f"n{number}"} for number in range(10)]
     parted = Collection.from_pairs(rows).hold_out(share=0.3, seed=0)
@@ -93,7 +118,7 @@ def test_what_cannot_be_held_out() -> None:
     with pytest.raises(ArgumentError) as caught:
         whole.hold_out(share=0.5, seed=0)
     assert str(caught.value) == (
-        "the 3 queries of 'train' cannot be parted: too many share relevant documents with each other; "
+        "the 3 queries of 'train' cannot be parted: too few, or too many that share relevant documents with each other; "
         "a greater share may work, or a split of another origin"
     )
     for share in (0.0, 1.0, -1.0, float("nan")):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from biencoder.data.collection import Collection
+from biencoder.data.training_split import asked_apart
 from biencoder.errors import ArgumentError, DataError, DivergedError, LockedError, ModelError, StorageError
 from biencoder.pipeline import CURRICULUM, FitOptions, fit, read_run, units
 from biencoder.pipeline.schedule import Schedule
@@ -182,15 +184,39 @@ def test_a_learning_rate_beyond_reason_is_rolled_back(
     assert weights(tiny_model) == before
 
 
+def test_dev_is_held_out(tiny_model: BiEncoder, tiny_collection: Collection, tmp_path: Path) -> None:
+    """By query: the three of a document may be parted; how those fare that ask for new documents is told apart."""
+    notes = Interrupting(-1)
+    collection = without(tiny_collection, "dev")
+    fit(tiny_model, collection, out=tmp_path / "run", options=options({"epochs": 0.2}, dev_share=0.4), progress=notes)
+    found = measures(tmp_path / "run")
+    assert (found["held_out"], found["pairs"], found["dev_queries"]) == (True, 72, 48)
+    parted = collection.hold_out(share=0.4, seed=0, apart="query")
+    fresh = asked_apart(parted, train="train", dev="dev")
+    assert 0 < len(fresh) < 48
+    assert notes.said[0] == (
+        f"no dev split: 48 queries of train are held out; {48 - len(fresh)} of them ask for documents that train asks for too"
+    )
+    assert found["new_documents"]["queries"] == len(fresh)
+    per_query = [json.loads(file.read_text())["per_query"]["nDCG@10"] for file in (tmp_path / "run" / "dev").glob("*.json")]
+    means = [statistics.fmean(values[query] for query in fresh) for values in per_query]
+    assert found["new_documents"]["before"] in means
+    assert found["new_documents"]["after"] in means
+    said = f"{found['new_documents']['before']:.4f} → {found['new_documents']['after']:.4f}"
+    assert f"of these queries {len(fresh)} ask for documents that no training query asks for: {said}" in notes.said
+
+
 def test_dev_is_held_out_by_document(tiny_model: BiEncoder, tiny_collection: Collection, tmp_path: Path) -> None:
     notes = Interrupting(-1)
     collection = without(tiny_collection, "dev")
-    fit(tiny_model, collection, out=tmp_path / "run", options=options({"epochs": 0.2}, dev_share=0.2), progress=notes)
+    chosen = options({"epochs": 0.2}, dev_share=0.2, dev_apart="document")
+    fit(tiny_model, collection, out=tmp_path / "run", options=chosen, progress=notes)
     found = measures(tmp_path / "run")
     assert found["held_out"] is True
+    assert found["new_documents"] is None
     assert found["pairs"] + found["dev_queries"] == 120
     assert 12 <= found["dev_queries"] <= 36
-    assert notes.said[0] == f"no dev split: {found['dev_queries']} queries of train are held out, by document"
+    assert notes.said[0] == f"no dev split: {found['dev_queries']} queries of train are held out"
     lines = [json.loads(line) for line in (tmp_path / "run" / FIRST / "examples.jsonl").read_text().splitlines()]
     trained = {line["positive"] for line in lines}
     held = {example.positive for example in collection.examples("train")} - trained
@@ -351,7 +377,7 @@ def test_read_run(tiny_model: BiEncoder, tiny_collection: Collection, tmp_path: 
     fit(tiny_model, tiny_collection, out=tmp_path / "run", options=options({"epochs": 0.2}))
     found = read_run(tmp_path / "run")
     assert found["options"] == options({"epochs": 0.2}).model_dump(mode="json")
-    assert (found["kind"], found["version"], found["examples"]["pairs"]) == ("run", 3, 120)
+    assert (found["kind"], found["version"], found["examples"]["pairs"]) == ("run", 4, 120)
     with pytest.raises(StorageError, match=r"is this a run folder\?$"):
         read_run(tmp_path)
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from biencoder.data.collection import Collection
 from biencoder.data.sampling import sample
+from biencoder.data.training_split import asked_apart
 from biencoder.errors import ArgumentError, DataError
 from biencoder.pipeline import FitOptions
 from biencoder.pipeline.task import Task, dev_sample, read_task
@@ -53,15 +54,40 @@ def test_splits_of_other_names(tiny_collection: Collection) -> None:
 def test_dev_is_held_out() -> None:
     whole = pairs()
     task, said = read(whole, dev_share=0.2, dev_split="held", training={"seed": 3})
-    assert said == ["no held split: 8 queries of train are held out, by document"]
+    assert said == ["no held split: 8 queries of train are held out"]
     assert (task.held_out, task.made_up) == (True, False)
-    expected = whole.hold_out(share=0.2, seed=3, into="held")
+    expected = whole.hold_out(share=0.2, seed=3, into="held", apart="query")
     assert task.collection.judgements("held") == expected.judgements("held")
     assert task.examples == expected.examples("train")
     held = {query.text for query in task.collection.queries("held")}
     assert len(held) == 8
     assert {example.query for example in task.examples} | held == {f"query {number}" for number in range(40)}
     assert held.isdisjoint(example.query for example in task.examples)
+
+
+def shared_documents() -> Collection:
+    """Two queries ask for each document."""
+    return Collection(
+        documents=[Document(f"d{number}", f"text {number}") for number in range(20)],
+        queries=[Query(f"q{number}", f"query {number}") for number in range(40)],
+        judgements={"train": [Judgement(f"q{number}", f"d{number // 2}") for number in range(40)]},
+    )
+
+
+def test_dev_may_ask_for_the_documents_of_train() -> None:
+    task, said = read(shared_documents(), dev_share=0.2)
+    asked = {document for judged in task.collection.judgements("train").values() for document in judged}
+    known = sum(not asked.isdisjoint(judged) for judged in task.collection.judgements("dev").values())
+    assert known > 0
+    assert said == [f"no dev split: 8 queries of train are held out; {known} of them ask for documents that train asks for too"]
+
+
+def test_dev_apart_by_document() -> None:
+    whole = shared_documents()
+    task, said = read(whole, dev_share=0.2, dev_apart="document")
+    assert task.collection.judgements("dev") == whole.hold_out(share=0.2, seed=0).judgements("dev")
+    assert asked_apart(task.collection, train="train", dev="dev") == set(task.collection.judgements("dev"))
+    assert said == ["no dev split: 8 queries of train are held out"]
 
 
 def test_queries_are_made_where_there_are_none() -> None:
@@ -75,7 +101,7 @@ def test_queries_are_made_where_there_are_none() -> None:
             "no queries: 20 are made from the documents, each a title or a crop. What is learned from them is a start, and the "
             "dev score says nothing of real queries: collect some; a hundred pairs tell more"
         ),
-        "no dev split: 4 queries of train are held out, by document",
+        "no dev split: 4 queries of train are held out",
     ]
     held = {query.id.removeprefix("made-d") for query in task.collection.queries("dev")}
     assert [(example.query, example.positive) for example in task.examples] == [
@@ -116,7 +142,7 @@ def test_nothing_to_hold_out() -> None:
     with pytest.raises(ArgumentError) as caught:
         read(pairs(count=1))
     assert str(caught.value) == (
-        "the 1 queries of 'train' cannot be parted: too many share relevant documents with each other; "
+        "the 1 queries of 'train' cannot be parted: too few, or too many that share their text; "
         "a greater share may work, or a split of another origin"
     )
 

@@ -10,7 +10,7 @@ from biencoder.data import huggingface, ir_names
 from biencoder.data.beir import LAYOUT, find_corpus, read_beir, write_beir
 from biencoder.data.contents import Contents, Grades, Triple, ordered_splits
 from biencoder.data.documents import Documents
-from biencoder.data.hold_out import hold_out
+from biencoder.data.hold_out import Apart, hold_out
 from biencoder.data.in_memory import contents_from_memory
 from biencoder.data.narrowing import narrow
 from biencoder.data.pairs import PairColumns, pairs_to_contents
@@ -170,17 +170,22 @@ class Collection:
                 examples.append(Example(query.text, texts[document], negatives, scores, known))
         return examples
 
-    def hold_out(self, *, share: float, seed: int, into: str = "dev", source: str = "train") -> Collection:
+    def hold_out(
+        self, *, share: float, seed: int, into: str = "dev", source: str = "train", apart: Apart = "document"
+    ) -> Collection:
         """A collection in which a random share of a split's queries has moved to a new split.
 
-        Queries that share a relevant document move together, and so do queries of the same text, so that nothing that is
-        asked in the new split was seen in the old one. The same seed gives the same queries.
+        Queries of the same text move together. So do those that share a relevant document, unless told otherwise: then nothing
+        that is asked in the new split was seen in the old one, and what is measured there holds for documents that nobody asked
+        for before. Where the queries to come ask for the same documents as those that are known, ``apart="query"`` tells more.
+        The same seed gives the same queries.
 
         Args:
             share: how much of the source to move, between 0 and 1; rounded down to whole groups of connected queries.
             seed: decides which.
             into: the new split.
             source: the split to take from.
+            apart: what the two must not share: ``document``, or only ``query``, the text that is asked.
 
         Raises:
             ArgumentError: where the share is out of range, the new split is there already, or the queries are too connected
@@ -188,7 +193,7 @@ class Collection:
             DataError: where there is no such source.
         """
         self._grades(source)
-        return self._of(hold_out(self._contents, share=share, seed=seed, into=into, source=source))
+        return self._of(hold_out(self._contents, share=share, seed=seed, into=into, source=source, apart=apart))
 
     def narrowed(self, split: str, *, queries: int, documents: int | None = None, seed: int) -> Collection:
         """A collection with a random part of a split's queries, and perhaps of the documents.

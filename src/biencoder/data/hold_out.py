@@ -1,8 +1,9 @@
-"""Queries set aside for validation, so that nothing that they are asked about was seen in training."""
+"""Queries set aside for validation: any of them, or so that nothing that they are asked about was seen in training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from biencoder.data.contents import Contents, Grades
 from biencoder.data.near_duplicates import connected
@@ -11,12 +12,16 @@ from biencoder.data.values import ValueProblem, as_split
 from biencoder.errors import ArgumentError
 from biencoder.records import Query
 
+Apart = Literal["query", "document"]
+"""What the two sides must not share: the text of a query, or a relevant document either."""
 
-def hold_out(contents: Contents, *, share: float, seed: int, into: str, source: str) -> Contents:
-    """Move a share of a split's queries to a new split, disjoint by relevant document and by query text.
 
-    Queries that share a relevant document, directly or through other queries, move together or stay together, and so do
-    queries of the same text. Which groups move depends on the seed and the ids alone, not on the order of the file.
+def hold_out(contents: Contents, *, share: float, seed: int, into: str, source: str, apart: Apart) -> Contents:
+    """Move a share of a split's queries to a new split.
+
+    Queries of the same text move together or stay together. Where the sides are to be apart by document, so do queries that
+    share a relevant document, directly or through other queries. Which groups move depends on the seed and the ids alone, not
+    on the order of the file.
 
     Raises:
         ArgumentError: where the share is not between 0 and 1, the new split is there already, or no group is small enough.
@@ -30,10 +35,12 @@ def hold_out(contents: Contents, *, share: float, seed: int, into: str, source: 
     if into in contents.grades:
         raise ArgumentError(f"the split {into!r} is there already; choose another name for what is held out")
     grades = contents.grades[source]
-    moved = _choose(groups_of(grades, contents.queries), wanted=max(1, round(share * len(grades))), seed=seed)
+    groups = groups_of(grades, contents.queries, apart=apart)
+    moved = _choose(groups, wanted=max(1, round(share * len(grades))), seed=seed)
     if not moved or len(moved) == len(grades):
+        shared = "relevant documents with each other" if apart == "document" else "their text"
         raise ArgumentError(
-            f"the {len(grades)} queries of {source!r} cannot be parted: too many share relevant documents with each other; "
+            f"the {len(grades)} queries of {source!r} cannot be parted: too few, or too many that share {shared}; "
             "a greater share may work, or a split of another origin"
         )
     kept = {query: judged for query, judged in grades.items() if query not in moved}
@@ -47,17 +54,21 @@ def hold_out(contents: Contents, *, share: float, seed: int, into: str, source: 
     return Contents(contents.documents, contents.queries, {**contents.grades, source: kept, into: held}, triples)
 
 
-def groups_of(grades: Grades, queries: Mapping[str, Query]) -> list[list[str]]:
-    """Groups of query ids that are connected by a relevant document or by the same text.
+def groups_of(grades: Grades, queries: Mapping[str, Query], *, apart: Apart) -> list[list[str]]:
+    """Groups of query ids that are connected by the same text, or by a relevant document where these must not be shared.
 
-    >>> groups_of({"a": {"1": 1, "2": 1}, "b": {"3": 1, "1": 0}, "c": {"2": 1}}, {n: Query(n, n) for n in "abc"})
+    >>> judged = {"a": {"1": 1, "2": 1}, "b": {"3": 1, "1": 0}, "c": {"2": 1}}
+    >>> groups_of(judged, {n: Query(n, n) for n in "abc"}, apart="document")
     [['a', 'c'], ['b']]
+    >>> groups_of(judged, {n: Query(n, n) for n in "abc"}, apart="query")
+    [['a'], ['b'], ['c']]
     """
     holders: dict[tuple[str, str], int] = {}
     pairs: list[tuple[int, int]] = []
     for place, (query, judged) in enumerate(grades.items()):
         links = [("text", " ".join(queries[query].text.lower().split()))]
-        links += [("document", document) for document, grade in judged.items() if grade > 0]
+        if apart == "document":
+            links += [("document", document) for document, grade in judged.items() if grade > 0]
         pairs += [(place, holders.setdefault(link, place)) for link in links]
     groups: dict[int, list[str]] = {}
     for query, root in zip(grades, connected(len(grades), pairs), strict=True):

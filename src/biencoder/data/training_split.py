@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from biencoder.configuration import nearest
 from biencoder.data.collection import Collection
+from biencoder.data.hold_out import Apart
 from biencoder.errors import DataError
 from biencoder.records import Example
 
@@ -22,14 +23,17 @@ def dev_share(queries: int) -> float:
     return min(most, max(least, _ENOUGH_QUERIES / max(1, queries)))
 
 
-def with_dev(collection: Collection, *, train: str, dev: str, share: float | None, seed: int) -> tuple[Collection, bool]:
-    """The collection with a dev split, held out by document where it has none.
+def with_dev(
+    collection: Collection, *, train: str, dev: str, share: float | None, apart: Apart, seed: int
+) -> tuple[Collection, bool]:
+    """The collection with a dev split, which is held out where it has none.
 
     Args:
         collection: to be trained on.
         train: the split that is trained on.
         dev: the split that decides.
         share: of the training queries that is held out; None for `dev_share`.
+        apart: what dev must not share with the rest.
         seed: decides which.
 
     Returns:
@@ -44,12 +48,25 @@ def with_dev(collection: Collection, *, train: str, dev: str, share: float | Non
     if dev in collection.splits:
         return collection, False
     wanted = dev_share(len(collection.judgements(train))) if share is None else share
-    return collection.hold_out(share=wanted, seed=seed, into=dev, source=train), True
+    return collection.hold_out(share=wanted, seed=seed, into=dev, source=train, apart=apart), True
 
 
 def held_out_note(collection: Collection, *, train: str, dev: str) -> str:
     """What the user is told of a dev split that was held out."""
-    return f"no {dev} split: {len(collection.queries(dev))} queries of {train} are held out, by document"
+    queries = collection.queries(dev)
+    fresh = len(asked_apart(collection, train=train, dev=dev))
+    known = f"; {len(queries) - fresh} of them ask for documents that {train} asks for too" if fresh < len(queries) else ""
+    return f"no {dev} split: {len(queries)} queries of {train} are held out{known}"
+
+
+def asked_apart(collection: Collection, *, train: str, dev: str) -> set[str]:
+    """The dev queries that share no relevant document with a training query."""
+    asked = {document for grades in collection.judgements(train).values() for document, grade in grades.items() if grade > 0}
+    return {
+        query
+        for query, grades in collection.judgements(dev).items()
+        if asked.isdisjoint(document for document, grade in grades.items() if grade > 0)
+    }
 
 
 def training_examples(collection: Collection, split: str) -> list[Example]:

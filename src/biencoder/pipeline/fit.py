@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from biencoder.data.collection import Collection
-from biencoder.evaluation import parse_measure
+from biencoder.data.training_split import asked_apart
+from biencoder.evaluation import Evaluation, parse_measure
 from biencoder.evaluation.basis import basis_of
 from biencoder.pipeline import guards
 from biencoder.pipeline.gate import Gate, told
@@ -93,7 +94,7 @@ def _configuration(model: BiEncoder, task: Task, options: FitOptions) -> dict[st
     identity = model.identity
     return {
         "kind": "run",
-        "version": 3,
+        "version": 4,
         "options": options.model_dump(mode="json"),
         "start": {"document": identity.document, "query": identity.query, "shared": model.shared},
         "examples": {"pairs": len(task.examples), "sha256": digest_of(task.examples)},
@@ -159,8 +160,9 @@ class _Fit:
         self.look_after(units)
         comparison = self.gate.compare(after, before)
         self.progress.say(f"{self.options.measure} on dev, start and end: {told(comparison)}")
+        fresh = self.of_new_documents(before, after)
         gap = self.behind_the_reranker()
-        self.write_story(units, comparison.as_dict(), chosen, gap, plan)
+        self.write_story(units, comparison.as_dict(), fresh, chosen, gap, plan)
         self.model.save(self.folder / "model")  # with it, the run is finished
         for name in ("vectors", ".vectors.partial"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
@@ -280,6 +282,19 @@ class _Fit:
             self.progress.say(f"warning: {remark}")
         self.remarks += found
 
+    def of_new_documents(self, before: Evaluation, after: Evaluation) -> dict[str, float] | None:
+        """How the dev queries fare that ask for documents that no training query asks for; None where all do, or none."""
+        measure, split = self.options.measure, self.options.dev_split
+        fresh = asked_apart(self.task.collection, train=self.options.train_split, dev=split)
+        own = [query for query in after.per_query[measure] if query in fresh]
+        if not own or len(own) == len(after.per_query[measure]):
+            return None
+        means = [statistics.fmean(one.per_query[measure][query] for query in own) for one in (before, after)]
+        self.progress.say(
+            f"of these queries {len(own)} ask for documents that no training query asks for: {means[0]:.4f} → {means[1]:.4f}"
+        )
+        return {"queries": len(own), "before": means[0], "after": means[1]}
+
     def behind_the_reranker(self) -> dict[str, float] | None:
         """How far the towers stay behind the cross-encoder that reranks their own results."""
         found = self.teaching.reranked(self.model)
@@ -297,6 +312,7 @@ class _Fit:
         self,
         units: list[UnitResult],
         comparison: dict[str, Any],
+        fresh: dict[str, float] | None,
         mixture: Mixture,
         gap: dict[str, float] | None,
         plan: Plan,
@@ -308,6 +324,7 @@ class _Fit:
             "after": comparison["mean_a"],
             "kept": comparison["mean_a"] > comparison["mean_b"],
             "comparison": comparison,
+            "new_documents": fresh,
             "dev_queries": len(self.gate.dev.queries(self.options.dev_split)),
             "dev_documents": len(self.gate.dev.documents),
             "held_out": self.task.held_out,

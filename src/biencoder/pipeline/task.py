@@ -50,7 +50,8 @@ def read_task(collection: Collection, options: FitOptions, progress: Progress) -
             "from them is a start, and the dev score says nothing of real queries: collect some; a hundred pairs tell more"
         )
     train, dev = options.train_split, options.dev_split
-    collection, held_out = with_dev(collection, train=train, dev=dev, share=options.dev_share, seed=options.training.seed)
+    share, apart, seed = options.dev_share, options.dev_apart, options.training.seed
+    collection, held_out = with_dev(collection, train=train, dev=dev, share=share, apart=apart, seed=seed)
     examples = training_examples(collection, train)
     if held_out:
         progress.say(held_out_note(collection, train=train, dev=dev))
