@@ -15,7 +15,12 @@ from biencoder.training.trainer import train
 from tests import tiny
 from tests.training.tasks import Interrupting, options, weights
 
-ALL = [Way("fused", "autocast"), Way("plain", "autocast"), Way("fused", "bfloat16"), Way("plain", "bfloat16")]
+ALL = [
+    Way("fused", "autocast", short=True),
+    Way("plain", "autocast", short=True),
+    Way("fused", "bfloat16", short=True),
+    Way("plain", "bfloat16", short=True),
+]
 
 
 @pytest.fixture
@@ -43,6 +48,16 @@ def test_every_way_trains_alike(tiny_model_folder: Path, examples: list[Example]
     assert {weight.dtype for weight in model.document_tower.parameters()} == {torch.float32}
     assert model.document_tower.backbone.config._attn_implementation == "sdpa"
     assert not model.document_tower.training
+
+
+def test_fast_without_bfloat16(tiny_model_folder: Path, examples: list[Example], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Float32 the short way: the same losses but for rounding."""
+    monkeypatch.setattr(precision, "has_bfloat16", lambda _: False)
+    exact = train(BiEncoder.load(tiny_model_folder), examples, options(dropout=0))
+    assert exact.way == Way("fused", "float32", short=False)
+    found = train(BiEncoder.load(tiny_model_folder), examples, options(dropout=0, precision="fast"))
+    assert found.way == Way("fused", "float32", short=True)
+    assert found.losses == pytest.approx(exact.losses, rel=1e-4)
 
 
 @pytest.mark.usefixtures("with_bfloat16")

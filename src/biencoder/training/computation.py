@@ -39,10 +39,12 @@ class Way:
         attention: ``fused`` is the backbone's own kernel; ``plain`` is ours, of plain matrix products.
         weights: ``float32``; ``autocast`` converts float32 weights for each matrix product; ``bfloat16`` is a bfloat16 copy of
             the backbone beside float32 masters, which the optimizer changes.
+        short: dropout and large embeddings go the short way, on processors (`biencoder.training.shortcuts`).
     """
 
     attention: Attention = "fused"
     weights: Weights = "float32"
+    short: bool = False
 
     def __str__(self) -> str:
         return f"{self.attention} attention, {self.weights} weights"
@@ -80,7 +82,7 @@ class Computation:
             yield
 
     def _shortened(self) -> AbstractContextManager[list[EmbeddingGradient]]:
-        if self.way.weights == "float32" or self.document.device.type != "cpu":
+        if not self.way.short or self.document.device.type != "cpu":
             return nullcontext([])
         return shortened(self._workers(), {worker: master for master, worker in self._pairs})
 
@@ -176,10 +178,10 @@ def _open_ways(query: Tower, document: Tower, options: TrainingOptions) -> list[
         weights = ["autocast", "bfloat16"] if options.weights == "auto" else [options.weights]
     kernels: list[Attention] = ["fused", "plain"] if options.attention == "auto" else [options.attention]
     if weights == ["float32"] and options.attention == "auto":
-        kernels = ["fused"]  # float32 is for those who want the reference, not speed
+        kernels = ["fused"]  # in float32 ours is no faster
     if not _takes(query, document):
         kernels = ["fused"]  # an older model of transformers, whose attention cannot be exchanged
-    return [Way(kernel, kind) for kind in weights for kernel in kernels]
+    return [Way(kernel, kind, short=options.precision == "fast") for kind in weights for kernel in kernels]
 
 
 def _takes(*towers: Tower) -> bool:

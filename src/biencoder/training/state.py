@@ -26,7 +26,7 @@ from biencoder.towers.backbone import os_errors_of_rust
 from biencoder.training.computation import Way
 
 KIND = "training"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(slots=True)
