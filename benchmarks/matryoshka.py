@@ -60,14 +60,12 @@ def draw(found: dict[str, dict[int, float]], path: Path, title: str) -> None:
     plt.rcParams["svg.hashsalt"] = "biencoder"
     figure, axes = plt.subplots(figsize=(6.4, 4), layout="constrained")
     for name, means in found.items():
-        whole = means[max(means)]
-        axes.plot(list(means), [mean / whole for mean in means.values()], marker="o", label=name)
+        axes.plot(list(means), list(means.values()), marker="o", label=name)
     dimensions = sorted({dimension for means in found.values() for dimension in means})
     axes.set_xscale("log", base=2)
     axes.set_xticks(dimensions, [str(dimension) for dimension in dimensions])
     axes.minorticks_off()
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.set(xlabel="dimensions kept", ylabel=f"share of {MEASURE} at all dimensions", title=title)
+    axes.set(xlabel="dimensions kept", ylabel=MEASURE, title=title)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.savefig(path, metadata={"Date": None})
