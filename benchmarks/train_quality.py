@@ -8,7 +8,7 @@ training queries (one). Systems:
 
 - ``ours``: `fit` with its default curriculum and a budget; the stages one by one;
 - ``st-pairs``: MultipleNegativesRankingLoss, then `mine_hard_negatives` and the same loss again, at as many pairs, bf16 where
-  the processor has it;
+  the processor or the GPU has it;
 - ``st-time``: the same, for as long as ours took on this machine.
 
 Every part (collection, seed, system) is a process that leaves a JSON file with per-query values; parts that are there are not

@@ -6,7 +6,7 @@
 
 With ``--titles``, a model is first trained to find each document by its title, which needs no queries; `fit` then goes on from
 there with its whole curriculum. Measured on test, queries that share no document with train apart, before and after each fit.
-One file a model, way and seed; what is there is not done again.
+One file a model, way and seed; what is there is not done again, whatever its budget and length were.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Lines(Progress):
 def measured(model: BiEncoder, collection: Collection) -> dict[str, Any]:
     """Means and per-query values on test, by exact search."""
     found = evaluate(Searcher.in_memory(model, collection.documents), collection, split="test", measures=MEASURES)
-    fresh = fresh_queries("scifact", collection)
+    fresh = [found.per_query[MEASURES[0]][query] for query in fresh_queries("scifact", collection)]
     return {
         "measures": found.measures,
-        "fresh": statistics.fmean(found.per_query[MEASURES[0]][query] for query in fresh),
+        "fresh": statistics.fmean(fresh) if fresh else None,
         "per_query": found.per_query,
     }
 
@@ -101,8 +101,9 @@ def table(given: argparse.Namespace) -> None:
                 own = [one[part] for one in found]
                 each = ", ".join(f"{one['measures'][MEASURES[0]]:.4f}" for one in own)
                 mean = statistics.fmean(one["measures"][MEASURES[0]] for one in own)
-                fresh = statistics.fmean(one["fresh"] for one in own)
-                print(f"{name:<32}{part:<10} {MEASURES[0]} {mean:.4f} ({each}), no document shared with train {fresh:.4f}")
+                line = f"{name:<32}{part:<10} {MEASURES[0]} {mean:.4f} ({each})"
+                fresh = [one["fresh"] for one in own if one["fresh"] is not None]
+                print(line + (f", no document shared with train {statistics.fmean(fresh):.4f}" if fresh else ""))
 
 
 def main() -> None:

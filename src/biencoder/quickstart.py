@@ -36,7 +36,6 @@ RECIPE = TrainingOptions(
     temperature=0.05,
     query_length=64,  # a sentence; the longest docstring sentence kept has 40 words
     document_length=128,  # half of what is encoded later: signature and first lines, at half the time
-    token_budget=1024,
     precision="fast",
 )
 """One in-batch stage in bf16, whatever `fit`'s own default is; docs/experiments.md says how it was chosen."""

@@ -80,9 +80,7 @@ def test_apart_by_query_alone() -> None:
 
 def test_queries_of_one_text_cannot_be_parted() -> None:
     whole = collection([(1, 1), (2, 2)], texts={1: "the same", 2: "The  same"})
-    with pytest.raises(
-        ArgumentError, match=r"^the 2 queries of 'train' cannot be parted: too few, or too many that share their text;"
-    ):
+    with pytest.raises(ArgumentError, match=r"^the 2 queries of 'train' cannot be parted: too many share their text;"):
         whole.hold_out(share=0.5, seed=0, apart="query")
 
 
@@ -118,9 +116,11 @@ def test_what_cannot_be_held_out() -> None:
     with pytest.raises(ArgumentError) as caught:
         whole.hold_out(share=0.5, seed=0)
     assert str(caught.value) == (
-        "the 3 queries of 'train' cannot be parted: too few, or too many that share relevant documents with each other; "
-        "a greater share may work, or a split of another origin"
+        "the 3 queries of 'train' cannot be parted: too many share relevant documents with each other; "
+        "a greater share may work, or to hold them apart by query alone, or a split of another origin"
     )
+    with pytest.raises(ArgumentError, match=r"^apart is 'documents'; choose one of query, document$"):
+        whole.hold_out(share=0.5, seed=0, apart="documents")  # type: ignore[arg-type]
     for share in (0.0, 1.0, -1.0, float("nan")):
         with pytest.raises(ArgumentError, match=rf"^share is {share}; it must lie between 0 and 1$"):
             whole.hold_out(share=share, seed=0)

@@ -142,8 +142,7 @@ def test_nothing_to_hold_out() -> None:
     with pytest.raises(ArgumentError) as caught:
         read(pairs(count=1))
     assert str(caught.value) == (
-        "the 1 queries of 'train' cannot be parted: too few, or too many that share their text; "
-        "a greater share may work, or a split of another origin"
+        "the 1 queries of 'train' cannot be parted: two at least are needed; add some, or a split of another origin"
     )
 
 

@@ -9,7 +9,7 @@ from biencoder.errors import DivergedError
 from biencoder.records import Example
 from biencoder.towers import precision
 from biencoder.towers.bi_encoder import BiEncoder
-from biencoder.training import computation
+from biencoder.training import computation, shortcuts
 from biencoder.training.computation import Computation, Way, choose_way
 from biencoder.training.trainer import train
 from tests import tiny
@@ -53,11 +53,26 @@ def test_every_way_trains_alike(tiny_model_folder: Path, examples: list[Example]
 def test_fast_without_bfloat16(tiny_model_folder: Path, examples: list[Example], monkeypatch: pytest.MonkeyPatch) -> None:
     """Float32 the short way: the same losses but for rounding."""
     monkeypatch.setattr(precision, "has_bfloat16", lambda _: False)
-    exact = train(BiEncoder.load(tiny_model_folder), examples, options(dropout=0))
+    monkeypatch.setattr(shortcuts, "_LARGE", 1)
+    exact = train(BiEncoder.load(tiny_model_folder, device="cpu"), examples, options(dropout=0))
     assert exact.way == Way("fused", "float32", short=False)
-    found = train(BiEncoder.load(tiny_model_folder), examples, options(dropout=0, precision="fast"))
+    found = train(BiEncoder.load(tiny_model_folder, device="cpu"), examples, options(dropout=0, precision="fast"))
     assert found.way == Way("fused", "float32", short=True)
     assert found.losses == pytest.approx(exact.losses, rel=1e-4)
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_the_short_way_is_taken_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch, short: bool) -> None:
+    monkeypatch.setattr(shortcuts, "_LARGE", 1)
+    tower = tiny.tower()
+    computation = Computation(tower, tower, Way(short=short))
+    with computation.prepared():
+        computation.train()
+        tower(*tower.collate(tower.tokenise(["the heart", "a lung"]))).sum().backward()
+        gradient = tower.backbone.get_parameter("embeddings.word_embeddings.weight").grad
+        assert (gradient is None) is short  # it is gathered elsewhere
+        computation.collect_gradients()
+    assert tower.backbone.get_parameter("embeddings.word_embeddings.weight").grad is not None
 
 
 @pytest.mark.usefixtures("with_bfloat16")

@@ -149,6 +149,7 @@ def _print(result: dict[str, Any], told: _Told) -> None:
             (f"{result['measure']} before", f"{result['before']:.4f}  ({dev})"),
             *((unit["name"], _unit(unit)) for unit in result["units"]),
             (f"{result['measure']} after", f"{result['after']:.4f}  ({verdict})"),
+            *_of_new_documents(result),
             *_reranked(result),
             ("trained on", f"{result['pairs']:,} pairs, {result['minutes']:.1f} minutes"),
             ("model", result["model"]),
@@ -162,6 +163,13 @@ def _unit(unit: dict[str, Any]) -> str:
     if unit["kept"]:
         return f"{unit['after']:.4f}  kept, p = {unit['p_value']:.4f}"
     return f"{unit['before']:.4f}  {'rolled back' if unit['steps'] else 'left out'}: {'; '.join(unit['remarks'])}"
+
+
+def _of_new_documents(result: dict[str, Any]) -> list[tuple[str, str]]:
+    found = result["new_documents"]
+    if found is None:
+        return []
+    return [("new documents", f"{found['before']:.4f} → {found['after']:.4f}  ({found['queries']:,} dev queries ask for them)")]
 
 
 def _reranked(result: dict[str, Any]) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 from biencoder.data.contents import Contents, Grades
 from biencoder.data.near_duplicates import connected
@@ -24,8 +24,11 @@ def hold_out(contents: Contents, *, share: float, seed: int, into: str, source: 
     on the order of the file.
 
     Raises:
-        ArgumentError: where the share is not between 0 and 1, the new split is there already, or no group is small enough.
+        ArgumentError: where the share is not between 0 and 1, the new split is there already, there is no such ``apart``, or no
+            group is small enough, or all are.
     """
+    if apart not in get_args(Apart):
+        raise ArgumentError(f"apart is {apart!r}; choose one of {', '.join(get_args(Apart))}")
     if not 0 < share < 1:
         raise ArgumentError(f"share is {share}; it must lie between 0 and 1")
     try:
@@ -38,11 +41,7 @@ def hold_out(contents: Contents, *, share: float, seed: int, into: str, source: 
     groups = groups_of(grades, contents.queries, apart=apart)
     moved = _choose(groups, wanted=max(1, round(share * len(grades))), seed=seed)
     if not moved or len(moved) == len(grades):
-        shared = "relevant documents with each other" if apart == "document" else "their text"
-        raise ArgumentError(
-            f"the {len(grades)} queries of {source!r} cannot be parted: too few, or too many that share {shared}; "
-            "a greater share may work, or a split of another origin"
-        )
+        raise ArgumentError(f"the {len(grades)} queries of {source!r} cannot be parted: {_hindrance(len(grades), apart)}")
     kept = {query: judged for query, judged in grades.items() if query not in moved}
     held = {query: judged for query, judged in grades.items() if query in moved}
     triples = {name: dict(part) for name, part in contents.triples.items()}
@@ -52,6 +51,18 @@ def hold_out(contents: Contents, *, share: float, seed: int, into: str, source: 
             part = {pair: triple for pair, triple in whole.items() if triple.query_id in queries}
             triples.update({name: part} if part else {})
     return Contents(contents.documents, contents.queries, {**contents.grades, source: kept, into: held}, triples)
+
+
+def _hindrance(queries: int, apart: Apart) -> str:
+    """Why queries cannot be parted, and what to do."""
+    if queries < 2:
+        return "two at least are needed; add some, or a split of another origin"
+    if apart == "document":
+        return (
+            "too many share relevant documents with each other; a greater share may work, or to hold them apart by query "
+            "alone, or a split of another origin"
+        )
+    return "too many share their text; a greater share may work, or a split of another origin"
 
 
 def groups_of(grades: Grades, queries: Mapping[str, Query], *, apart: Apart) -> list[list[str]]:

@@ -1,7 +1,8 @@
 """bm25s, imported without JAX.
 
 Where JAX is installed, bm25s starts it when it is imported, to take the largest of an array by it; we never ask it for that.
-JAX then claims three quarters of a GPU's memory for this process, so that the model and other processes have none.
+JAX then claims three quarters of a GPU's memory for this process, so that the model and other processes have none. Whoever
+imports JAX for the first time in another thread while this import runs is told that it is not there.
 """
 
 from __future__ import annotations
@@ -15,16 +16,18 @@ _IMPORTING = threading.Lock()
 
 
 def bm25s(part: str = "bm25s") -> Any:
-    """The package, or one of its modules; JAX is left alone unless it was imported already.
+    """The package, or one of its modules, which then does without JAX.
 
     >>> bm25s().BM25.__name__
     'BM25'
     """
     with _IMPORTING:
-        if "bm25s" in sys.modules or "jax" in sys.modules:
+        if "bm25s" in sys.modules:
             return import_module(part)
+        before = {name: sys.modules.pop(name) for name in ("jax", "jax.lax") if name in sys.modules}
         sys.modules["jax"] = None  # type: ignore[assignment]  # Python's own way to say that it cannot be imported
         try:
             return import_module(part)
         finally:
-            del sys.modules["jax"]
+            sys.modules.pop("jax", None)
+            sys.modules.update(before)

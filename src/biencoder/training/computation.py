@@ -18,7 +18,7 @@ from biencoder.towers.precision import Precision, arithmetic, running
 from biencoder.towers.tower import Tower
 from biencoder.training import attention
 from biencoder.training.options import TrainingOptions
-from biencoder.training.portions import micro_batch_tokens
+from biencoder.training.portions import Portions
 from biencoder.training.shortcuts import EmbeddingGradient, shortened
 
 Attention = Literal["fused", "plain"]
@@ -165,7 +165,7 @@ def at_length(tower: Tower, length: int | None) -> Tower:
 def _micro_batches(tower: Tower, texts: Sequence[str], options: TrainingOptions) -> list[tuple[Tensor, Tensor]]:
     """The texts as training would run them, longest first: token ids and mask of each micro-batch."""
     rows = sorted(tower.tokenise(list(texts)), key=len)
-    portion = micro_batch_tokens(options.token_budget, tower.device)
+    portion = Portions.of(options, tower.backbone, held_on_cpu=0).micro_batch
     batches = length_sorted_batches([len(row) for row in rows], token_budget=portion)
     return [tower.collate([rows[member] for member in members]) for members in batches]
 

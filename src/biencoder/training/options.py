@@ -52,11 +52,11 @@ class TrainingOptions(BaseModel):
     """Of the attention weights; 0 keeps the fused attention kernel, which has no dropout on processors."""
     token_budget: Annotated[int, Field(ge=64)] | None = None
     """Tokens of a micro-batch; None takes 1,024 on processors, where small ones stay in the cache (docs/experiments.md), and
-    16,384 on GPUs."""
+    at most 16,384 on GPUs."""
     graph_tokens: Annotated[int, Field(ge=0)] | None = None
     """Tokens of a step whose activations are held; what is beyond is computed twice (gradient caching), so that memory does not
     grow with the batch or its negatives. None takes 16,384 on processors, about 2 GB with a small backbone, and on GPUs what
-    half of the memory takes."""
+    half of the memory holds."""
     attention: Literal["auto", "fused", "plain"] = "auto"
     weights: Literal["auto", "autocast", "bfloat16"] = "auto"
     """How `fast` computes: float32 weights converted product by product, or a bfloat16 copy of them beside float32 masters.

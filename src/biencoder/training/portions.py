@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -17,36 +18,52 @@ _ACTIVATION_BYTES = 56
 """Of a token, for each layer and dimension: what a backward pass needs, measured on all-MiniLM-L6-v2."""
 
 
-def micro_batch_tokens(asked: int | None, device: torch.device) -> int:
-    """Tokens of a micro-batch, padding included.
+class PortionOptions(Protocol):
+    """What training options say of it; None leaves it to the device."""
 
-    >>> micro_batch_tokens(None, torch.device("cpu")), micro_batch_tokens(256, torch.device("cpu"))
-    (1024, 256)
+    @property
+    def token_budget(self) -> int | None:
+        """Of a micro-batch."""
+
+    @property
+    def graph_tokens(self) -> int | None:
+        """Held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Portions:
+    """Tokens that are run and held at a time; a step's dropout depends on them, so that they belong to what is resumed.
+
+    Attributes:
+        micro_batch: tokens of a micro-batch, padding included.
+        held: tokens whose activations are held at a time.
     """
-    if asked is not None:
-        return asked
-    return _CPU_TOKENS if device.type == "cpu" else _GPU_TOKENS
 
+    micro_batch: int
+    held: int
 
-def held_tokens(asked: int | None, backbone: PreTrainedModel, *, on_cpu: int) -> int:
-    """Tokens whose activations are held at a time: on GPUs those that fit into half of the memory.
+    @classmethod
+    def of(cls, options: PortionOptions, backbone: PreTrainedModel, *, held_on_cpu: int) -> Portions:
+        """As the options say, else as the device takes it: on GPUs what half of the memory holds.
 
-    Args:
-        asked: what the options say.
-        backbone: where it lies, and how much it keeps of a token.
-        on_cpu: where the options say nothing, on processors.
-    """
-    if asked is not None:
-        return asked
-    device = next(backbone.parameters()).device
-    if device.type != "cuda":
-        return on_cpu
-    memory: int = torch.cuda.get_device_properties(device).total_memory
-    return tokens_that_fit(memory // 2, backbone)
+        Args:
+            options: of the training.
+            backbone: where it lies, and how much it keeps of a token.
+            held_on_cpu: tokens, on processors.
+        """
+        device = next(backbone.parameters()).device
+        micro_batch, held = _CPU_TOKENS, held_on_cpu
+        if device.type == "cuda":
+            held = tokens_that_fit(torch.cuda.get_device_properties(device).total_memory // 2, backbone)
+            micro_batch = min(_GPU_TOKENS, max(_CPU_TOKENS, held))
+        return cls(
+            micro_batch=micro_batch if options.token_budget is None else options.token_budget,
+            held=held if options.graph_tokens is None else options.graph_tokens,
+        )
 
 
 def tokens_that_fit(memory: int, backbone: PreTrainedModel) -> int:
-    """Tokens whose activations so many bytes hold, estimated; at least one micro-batch.
+    """Tokens whose activations so many bytes hold, estimated.
 
     Args:
         memory: bytes.
@@ -54,4 +71,4 @@ def tokens_that_fit(memory: int, backbone: PreTrainedModel) -> int:
     """
     config = backbone.config
     size = getattr(config, "hidden_size", 1024) * getattr(config, "num_hidden_layers", 24)
-    return max(_GPU_TOKENS, int(memory / (_ACTIVATION_BYTES * size)))
+    return int(memory / (_ACTIVATION_BYTES * size))

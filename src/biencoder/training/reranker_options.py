@@ -36,10 +36,11 @@ class RerankerOptions(BaseModel):
     attention_dropout: Annotated[float, Field(ge=0, lt=1)] | None = 0.0
     """Of the attention weights; 0 keeps the fast attention kernels, which have no dropout on processors."""
     token_budget: Annotated[int, Field(ge=64)] | None = None
-    """Tokens of a micro-batch; None takes 1,024 on processors, where small ones stay in the cache, and 16,384 on GPUs."""
+    """Tokens of a micro-batch; None takes 1,024 on processors, where small ones stay in the cache, and at most
+    16,384 on GPUs."""
     graph_tokens: Annotated[int, Field(ge=64)] | None = None
     """Tokens whose activations are held at a time: whole lists together, as many as fit. A list of more is scored twice. None
-    takes 4,096 on processors, and on GPUs what half of the memory takes."""
+    takes 4,096 on processors, and on GPUs what half of the memory holds."""
     evaluations: Annotated[int, Field(ge=1, le=100)] = 2
     """How often the development split is looked at, evenly over the steps; the last look is at the end."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 120.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -25,17 +25,18 @@ from biencoder.towers.cross_encoder import CrossEncoder, PairTokens
 from biencoder.towers.precision import Precision, running
 from biencoder.training import attention
 from biencoder.training.course import Course
-from biencoder.training.distributed import processes, sum_gradients
+from biencoder.training.distributed import from_first, processes, sum_gradients
 from biencoder.training.gradient_cache import MicroBatches, backward
 from biencoder.training.lists import CandidateList, list_cross_entropy, make_lists
 from biencoder.training.optimisation import seed_of, seed_of_part
-from biencoder.training.portions import held_tokens, micro_batch_tokens
+from biencoder.training.portions import Portions
 from biencoder.training.reranker_options import RerankerOptions
 from biencoder.training.state import digest_of
 
 Validate = Callable[[CrossEncoder], float]
 
 _HELD_ON_CPU = 4096
+"""Tokens: two lists of eight pairs as long as the model reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +134,7 @@ class _Run:
         self.worker = encoder.at_length(options.max_length)
         self.module = encoder.module
         self.options = options
-        self.portion = micro_batch_tokens(options.token_budget, encoder.device)
-        self.held = held_tokens(options.graph_tokens, encoder.module, on_cpu=_HELD_ON_CPU)
+        self.portions = from_first(partial(Portions.of, options, encoder.module, held_on_cpu=_HELD_ON_CPU))
         self.course = Course(
             self.module,
             options,
@@ -149,6 +149,7 @@ class _Run:
     def resume(self, examples: str) -> None:
         """Go on from the last checkpoint, where there is one for this purpose."""
         start = {"reranker": self.encoder.fingerprint(), "threads": torch.get_num_threads(), "processes": processes()}
+        start |= {"portions": asdict(self.portions)}
         self.course.resume({"examples": examples, "options": self.options.model_dump(mode="json"), "model": start})
 
     def step(self, lists: Sequence[CandidateList]) -> None:
@@ -168,19 +169,19 @@ class _Run:
         rows = [self.worker.tokenise(one.pairs) for one in drawn]
         sizes = [sum(len(row.ids) for row in own) for own in rows]
         total, begun = 0.0, 0
-        for members in _together(sizes, budget=self.held):
+        for members in _together(sizes, budget=self.portions.held):
             group = [drawn[member] for member in members]
             parts, order = self.parts([row for member in members for row in rows[member]], seed, begun)
             begun += len(parts.forwards)
             loss_of = partial(self.loss_of, order=order, group=group, count=len(drawn))
-            total += float(backward(parts, loss_of, graph_tokens=self.held))
+            total += float(backward(parts, loss_of, graph_tokens=self.portions.held))
         sum_gradients(self.module.parameters())
         return total
 
     def parts(self, rows: Sequence[PairTokens], seed: int, begun: int) -> tuple[MicroBatches, Tensor]:
         """Pairs as micro-batches, and where the score of each lies among all; ``begun`` are the step's micro-batches before."""
         device, precision = self.encoder.device, Precision.of(self.options.precision)
-        batches = length_sorted_batches([len(row.ids) for row in rows], token_budget=self.portion)
+        batches = length_sorted_batches([len(row.ids) for row in rows], token_budget=self.portions.micro_batch)
         forwards = [
             # A pair's dropout is a function of the step and its micro-batch: see state.py and gradient_cache.py.
             partial(_scores, self.worker, [rows[place] for place in batch], seed=seed_of_part(seed, begun + number))

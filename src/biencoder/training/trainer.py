@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from biencoder.training.guide import Guide
 from biencoder.training.objective import Objective
 from biencoder.training.optimisation import seed_of, seed_of_part
 from biencoder.training.options import TrainingOptions
-from biencoder.training.portions import held_tokens, micro_batch_tokens
+from biencoder.training.portions import Portions
 from biencoder.training.state import digest_of
 
 Validate = Callable[[BiEncoder], float]
@@ -129,8 +129,8 @@ class _Run:
         if guide is not None:
             self.start |= {"guide": guide.identity.document}
         self.device = model.document_tower.device
-        self.portion = micro_batch_tokens(options.token_budget, self.device)
-        self.held = held_tokens(options.graph_tokens, model.document_tower.backbone, on_cpu=_HELD_ON_CPU)
+        self.portions = from_first(partial(Portions.of, options, model.document_tower.backbone, held_on_cpu=_HELD_ON_CPU))
+        self.start |= {"portions": asdict(self.portions)}
         self.course = Course(
             self.towers, options, steps=steps, batch=batch, folder=folder, progress=progress, device=self.device, unit="pairs"
         )
@@ -177,7 +177,7 @@ class _Run:
                 )
             return loss
 
-        loss = backward(parts, loss_of, graph_tokens=self.held)
+        loss = backward(parts, loss_of, graph_tokens=self.portions.held)
         self.computation.collect_gradients()
         sum_gradients(self.towers.parameters())
         return float(loss)
@@ -192,7 +192,7 @@ class _Run:
             unique, positions = distinct(texts)
             rows = tower.tokenise(unique)
             order = []
-            for members in length_sorted_batches([len(row) for row in rows], token_budget=self.portion):
+            for members in length_sorted_batches([len(row) for row in rows], token_budget=self.portions.micro_batch):
                 collated = tower.collate([rows[member] for member in members])
                 # A text's dropout is a function of the step and its micro-batch: see state.py and gradient_cache.py.
                 forwards.append(partial(_embed, tower, *collated, seed=seed_of_part(seed, len(forwards))))
