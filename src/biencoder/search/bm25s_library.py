@@ -24,7 +24,8 @@ def bm25s(part: str = "bm25s") -> Any:
     with _IMPORTING:
         if "bm25s" in sys.modules:
             return import_module(part)
-        before = {name: sys.modules.pop(name) for name in ("jax", "jax.lax") if name in sys.modules}
+        hidden: list[str] = [name for name in ("jax", "jax.lax") if name in sys.modules]
+        before = {name: sys.modules.pop(name) for name in hidden}
         sys.modules["jax"] = None  # type: ignore[assignment]  # Python's own way to say that it cannot be imported
         try:
             return import_module(part)
