@@ -218,10 +218,14 @@ def work(task: dict[str, Any]) -> None:
     if fresh := fresh_queries(task["name"], collection):
         found["fresh"] = fresh
     found |= {"machine": machine(), "collection": digest(collection)}
-    place = Path(task["file"])
-    partial = place.with_suffix(".partial")
     told = {key: task[key] for key in ("name", "seed", "system", "budget")}
-    partial.write_text(json.dumps(found | {"task": told}, indent=1))
+    write_part(Path(task["file"]), found | {"task": told})
+
+
+def write_part(place: Path, found: dict[str, Any]) -> None:
+    """One part's JSON, whole or not at all."""
+    partial = place.with_suffix(".partial")
+    partial.write_text(json.dumps(found, indent=1))
     partial.rename(place)
 
 

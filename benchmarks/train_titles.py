@@ -19,9 +19,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from train_quality import MEASURES, fresh_queries, machine
+from train_quality import MEASURES, fresh_queries, machine, write_part
+from train_quality import measured as measured_on_test
 
-from biencoder import BiEncoder, Collection, Searcher, evaluate
+from biencoder import BiEncoder, Collection
 from biencoder.pipeline import FitOptions, fit
 from biencoder.pipeline.options import CURRICULUM
 from biencoder.progress import Progress
@@ -38,14 +39,10 @@ class Lines(Progress):
 
 
 def measured(model: BiEncoder, collection: Collection) -> dict[str, Any]:
-    """Means and per-query values on test, by exact search."""
-    found = evaluate(Searcher.in_memory(model, collection.documents), collection, split="test", measures=MEASURES)
-    fresh = [found.per_query[MEASURES[0]][query] for query in fresh_queries("scifact", collection)]
-    return {
-        "measures": found.measures,
-        "fresh": statistics.fmean(fresh) if fresh else None,
-        "per_query": found.per_query,
-    }
+    """Means and per-query values on test, and the mean of the queries that share no document with train."""
+    found = measured_on_test(model, "scifact", collection)
+    fresh = [found["per_query"][MEASURES[0]][query] for query in fresh_queries("scifact", collection)]
+    return found | {"fresh": statistics.fmean(fresh) if fresh else None}
 
 
 def titles_options(seed: int) -> FitOptions:
@@ -84,10 +81,7 @@ def run(given: argparse.Namespace) -> None:
     for seed in given.seeds:
         place = given.out / f"{name_of(given)}-{seed}.json"
         if not place.exists():
-            found = fitted(given, collection, seed)
-            partial = place.with_suffix(".partial")
-            partial.write_text(json.dumps(found, indent=1))
-            partial.rename(place)
+            write_part(place, fitted(given, collection, seed))
 
 
 def table(given: argparse.Namespace) -> None:

@@ -11,7 +11,6 @@ import torch
 from biencoder import CrossEncoder
 from biencoder.data.collection import Collection
 from biencoder.pipeline import FitOptions, fit
-from biencoder.progress import Progress
 from biencoder.records import Example
 from biencoder.scoring import FloatArray, normalise
 from biencoder.towers.bi_encoder import BiEncoder
@@ -119,15 +118,9 @@ def test_memory_does_not_grow_with_the_batch() -> None:
 
 
 def test_a_whole_fit(tiny_model_folder: Path, tmp_path: Path) -> None:
-    said: list[str] = []
-
-    class Lines(Progress):
-        def say(self, message: str) -> None:
-            said.append(message)
-
     model = BiEncoder.load(tiny_model_folder, precision="fast", runtime="auto")
     chosen = FitOptions.model_validate({"training": {"batch_size": 16, "learning_rate": 3e-3}, "budget": 5.0})
-    fitted = fit(model, tiny.marked_collection(), out=tmp_path / "run", options=chosen, progress=Lines())
+    fitted = fit(model, tiny.marked_collection(), out=tmp_path / "run", options=chosen)
     assert fitted.document_tower.device.type == "cuda"
     again = BiEncoder.load(tmp_path / "run")
     texts = ["fever dose", "the vaccine"]

@@ -10,12 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from biencoder.data.collection import Collection
-from biencoder.data.hold_out import Apart
 from biencoder.data.sampling import sample
-from biencoder.data.training_split import held_out_note, training_examples, with_dev
+from biencoder.data.training_split import SplitOptions, held_out_note, training_examples, with_dev
 from biencoder.errors import DataError
 from biencoder.evaluation import Retriever, evaluate, parse_measure
 from biencoder.evaluation.basis import basis_of
@@ -49,25 +48,15 @@ class ListOptions(MiningOptions):
     """What the first stage ranks above the positive is what a reranker is there for."""
 
 
-class RerankFitOptions(BaseModel):
+class RerankFitOptions(SplitOptions):
     """What `fit_reranker` can be told.
 
     >>> RerankFitOptions(candidates=20).training.loss
     'lce'
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     training: RerankerOptions = RerankerOptions()
     mining: ListOptions = ListOptions()
-    train_split: str = "train"
-    dev_split: str = "dev"
-    dev_share: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Where the collection has no dev split, this share of the training queries is held out: by default a tenth, and up to a
-    fifth where that is fewer than 200."""
-    dev_apart: Apart = "query"
-    """What those that are held out must not share with the rest. ``query``: any queries, which stand for those to come if these
-    ask for the same documents; ``document``: none that ask for a document that is trained on, where these are always new."""
     dev_queries: Annotated[int, Field(ge=1)] = 200
     """At most so many dev queries decide: reranking them is what an evaluation costs."""
     dev_documents: Annotated[int, Field(ge=100)] = 5000
@@ -163,17 +152,16 @@ class _Job:
             DataError: where there is nothing to train on.
         """
         options = self.options
-        train, dev, share, apart = options.train_split, options.dev_split, options.dev_share, options.dev_apart
-        self.collection, self.held_out = with_dev(
-            self.collection, train=train, dev=dev, share=share, apart=apart, seed=options.training.seed
-        )
+        self.collection, self.held_out = with_dev(self.collection, options, seed=options.training.seed)
         self.mined = negatives is None
         if negatives is None:
-            self.pairs = training_examples(self.collection, train)
+            self.pairs = training_examples(self.collection, options.train_split)
             return
         self.pairs = self._without_dev(read_examples(negatives))
         if not self.pairs:
-            raise DataError(f"{negatives} has no example whose query is not in {dev}; mine the split that is trained on")
+            raise DataError(
+                f"{negatives} has no example whose query is not in {options.dev_split}; mine the split that is trained on"
+            )
 
     def _without_dev(self, examples: list[Example]) -> list[Example]:
         """What decides must not be trained on, also where it was mined before it was held out."""
@@ -203,8 +191,7 @@ class _Job:
     def run(self) -> None:
         """Mine, find the dev queries' candidates, train, and say what came of it."""
         if self.held_out:
-            train, dev_split = self.options.train_split, self.options.dev_split
-            self.progress.say(held_out_note(self.collection, train=train, dev=dev_split))
+            self.progress.say(held_out_note(self.collection, self.options))
         examples = self._examples()
         dev = _Dev.find(self.collection, self.options, self.retriever, self.progress)
         before = dev.score(dev, Progress())

@@ -14,6 +14,7 @@ from biencoder.progress import Progress
 from biencoder.records import Example
 from biencoder.towers import precision
 from biencoder.towers.bi_encoder import BiEncoder
+from biencoder.training.portions import Portions
 from biencoder.training.trainer import TrainingResult, train
 from tests import tiny
 from tests.training.tasks import Interrupting, mrr, options, weights
@@ -240,3 +241,15 @@ def test_progress(tiny_model: BiEncoder, examples: list[Example]) -> None:
 def test_too_few_examples(tiny_model: BiEncoder, examples: list[Example]) -> None:
     with pytest.raises(ArgumentError, match=r"^1 training pairs; at least 2 are needed"):
         train(tiny_model, examples[:1], options())
+
+
+def test_other_portions_are_another_training(
+    tiny_model_folder: Path, examples: list[Example], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A micro-batch's dropout is its own: on a device that takes others, the weights would not be the same."""
+    chosen = options(checkpoint_seconds=0)
+    with pytest.raises(KeyboardInterrupt):
+        train(BiEncoder.load(tiny_model_folder), examples, chosen, folder=tmp_path / "t", progress=Interrupting(3))
+    monkeypatch.setattr(Portions, "of", lambda *_, **__: Portions(micro_batch=77, held=0))
+    with pytest.raises(ArgumentError, match=r"holds another training \(model: portions: "):
+        train(BiEncoder.load(tiny_model_folder), examples, chosen, folder=tmp_path / "t")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
 from biencoder.configuration import nearest
 from biencoder.data.collection import Collection
 from biencoder.data.hold_out import Apart
@@ -11,6 +15,21 @@ from biencoder.records import Example
 _SHARES = (0.1, 0.2)
 _ENOUGH_QUERIES = 200
 """Dev queries from which a share of 0.1 suffices; with fewer, chance decides more than training does."""
+
+
+class SplitOptions(BaseModel):
+    """Which splits are trained on and decide, and how the second is held out where there is none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    train_split: str = "train"
+    dev_split: str = "dev"
+    dev_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Where the collection has no dev split, this share of the training queries is held out: by default a tenth, and up to a
+    fifth where that is fewer than 200."""
+    dev_apart: Apart = "query"
+    """What those that are held out must not share with the rest. ``query``: any queries, which stand for those to come if these
+    ask for the same documents; ``document``: none that ask for a document that is trained on, where these are always new."""
 
 
 def dev_share(queries: int) -> float:
@@ -23,18 +42,13 @@ def dev_share(queries: int) -> float:
     return min(most, max(least, _ENOUGH_QUERIES / max(1, queries)))
 
 
-def with_dev(
-    collection: Collection, *, train: str, dev: str, share: float | None, apart: Apart, seed: int
-) -> tuple[Collection, bool]:
+def with_dev(collection: Collection, options: SplitOptions, *, seed: int) -> tuple[Collection, bool]:
     """The collection with a dev split, which is held out where it has none.
 
     Args:
         collection: to be trained on.
-        train: the split that is trained on.
-        dev: the split that decides.
-        share: of the training queries that is held out; None for `dev_share`.
-        apart: what dev must not share with the rest.
-        seed: decides which.
+        options: name the splits, and say how dev is held out.
+        seed: decides which queries are.
 
     Returns:
         The collection, and whether the dev split was held out.
@@ -43,16 +57,18 @@ def with_dev(
         DataError: where there is no such training split.
         ArgumentError: where no dev split can be held out.
     """
+    train, dev = options.train_split, options.dev_split
     if train not in collection.splits:
         raise DataError(f"the collection has no split {train!r} to train on{nearest(train, collection.splits)}")
     if dev in collection.splits:
         return collection, False
-    wanted = dev_share(len(collection.judgements(train))) if share is None else share
-    return collection.hold_out(share=wanted, seed=seed, into=dev, source=train, apart=apart), True
+    share = dev_share(len(collection.judgements(train))) if options.dev_share is None else options.dev_share
+    return collection.hold_out(share=share, seed=seed, into=dev, source=train, apart=options.dev_apart), True
 
 
-def held_out_note(collection: Collection, *, train: str, dev: str) -> str:
+def held_out_note(collection: Collection, options: SplitOptions) -> str:
     """What the user is told of a dev split that was held out."""
+    train, dev = options.train_split, options.dev_split
     queries = collection.queries(dev)
     fresh = len(asked_apart(collection, train=train, dev=dev))
     known = f"; {len(queries) - fresh} of them ask for documents that {train} asks for too" if fresh < len(queries) else ""

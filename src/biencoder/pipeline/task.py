@@ -49,12 +49,10 @@ def read_task(collection: Collection, options: FitOptions, progress: Progress) -
             f"no queries: {len(collection.queries()):,} are made from the documents, each a title or a crop. What is learned "
             "from them is a start, and the dev score says nothing of real queries: collect some; a hundred pairs tell more"
         )
-    train, dev = options.train_split, options.dev_split
-    share, apart, seed = options.dev_share, options.dev_apart, options.training.seed
-    collection, held_out = with_dev(collection, train=train, dev=dev, share=share, apart=apart, seed=seed)
-    examples = training_examples(collection, train)
+    collection, held_out = with_dev(collection, options, seed=options.training.seed)
+    examples = training_examples(collection, options.train_split)
     if held_out:
-        progress.say(held_out_note(collection, train=train, dev=dev))
+        progress.say(held_out_note(collection, options))
     return Task(collection, examples, held_out, made_up)
 
 
