@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from biencoder.data.collection import Collection
+from biencoder.data.hold_out import Apart
 from biencoder.data.sampling import sample
-from biencoder.data.training_split import SplitOptions, held_out_note, training_examples, with_dev
+from biencoder.data.training_split import held_out_note, training_examples, with_dev
 from biencoder.errors import DataError
 from biencoder.evaluation import Retriever, evaluate, parse_measure
 from biencoder.evaluation.basis import basis_of
@@ -48,15 +49,25 @@ class ListOptions(MiningOptions):
     """What the first stage ranks above the positive is what a reranker is there for."""
 
 
-class RerankFitOptions(SplitOptions):
+class RerankFitOptions(BaseModel):
     """What `fit_reranker` can be told.
 
     >>> RerankFitOptions(candidates=20).training.loss
     'lce'
     """
 
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
     training: RerankerOptions = RerankerOptions()
     mining: ListOptions = ListOptions()
+    train_split: str = "train"
+    dev_split: str = "dev"
+    dev_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Where the collection has no dev split, this share of the training queries is held out: by default a tenth, and up to a
+    fifth where that is fewer than 200."""
+    dev_apart: Apart = "query"
+    """What those that are held out must not share with the rest. ``query``: any queries, which stand for those to come if these
+    ask for the same documents; ``document``: none that ask for a document that is trained on, where these are always new."""
     dev_queries: Annotated[int, Field(ge=1)] = 200
     """At most so many dev queries decide: reranking them is what an evaluation costs."""
     dev_documents: Annotated[int, Field(ge=100)] = 5000

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Protocol
 
 from biencoder.configuration import nearest
 from biencoder.data.collection import Collection
@@ -17,19 +15,24 @@ _ENOUGH_QUERIES = 200
 """Dev queries from which a share of 0.1 suffices; with fewer, chance decides more than training does."""
 
 
-class SplitOptions(BaseModel):
-    """Which splits are trained on and decide, and how the second is held out where there is none."""
+class SplitOptions(Protocol):
+    """What a training's options say of its splits."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    @property
+    def train_split(self) -> str:
+        """Is trained on."""
 
-    train_split: str = "train"
-    dev_split: str = "dev"
-    dev_share: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Where the collection has no dev split, this share of the training queries is held out: by default a tenth, and up to a
-    fifth where that is fewer than 200."""
-    dev_apart: Apart = "query"
-    """What those that are held out must not share with the rest. ``query``: any queries, which stand for those to come if these
-    ask for the same documents; ``document``: none that ask for a document that is trained on, where these are always new."""
+    @property
+    def dev_split(self) -> str:
+        """Decides."""
+
+    @property
+    def dev_share(self) -> float | None:
+        """Of the training queries, held out where there is no dev split; None leaves it to `dev_share`."""
+
+    @property
+    def dev_apart(self) -> Apart:
+        """What those that are held out must not share with the rest."""
 
 
 def dev_share(queries: int) -> float:

@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from biencoder.data.training_split import SplitOptions
+from biencoder.data.hold_out import Apart
 from biencoder.mining import MiningOptions
 from biencoder.training.options import TAUGHT, TrainingOptions
 from biencoder.training.reranker_options import RerankerOptions
@@ -123,8 +123,10 @@ CURRICULUM = (
 """From easy to hard (DPR, 2020; ANCE and RocketQA, 2021), then what a cross-encoder thinks of the hardest."""
 
 
-class FitOptions(SplitOptions):
+class FitOptions(BaseModel):
     """What `fit` can be told."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     training: TrainingOptions = TrainingOptions()
     """Of all stages, where a stage does not say otherwise. The epochs count where they are given; else each stage takes one,
@@ -132,6 +134,14 @@ class FitOptions(SplitOptions):
     stages: Annotated[tuple[StageOptions, ...], Field(min_length=1)] = CURRICULUM
     budget: Annotated[float, Field(gt=0)] | None = 60.0
     """Minutes for the whole; stages, negatives and teacher are sized to it. None sets no limit."""
+    train_split: str = "train"
+    dev_split: str = "dev"
+    dev_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Where the collection has no dev split, this share of the training queries is held out: by default a tenth, and up to a
+    fifth where that is fewer than 200."""
+    dev_apart: Apart = "query"
+    """What those that are held out must not share with the rest. ``query``: any queries, which stand for those to come if these
+    ask for the same documents; ``document``: none that ask for a document that is trained on, where these are always new."""
     dev_queries: Annotated[int, Field(ge=1)] = 500
     """At most so many dev queries decide; a paired difference of 0.02 shows with that many."""
     dev_documents: Annotated[int, Field(ge=100)] = 5000
