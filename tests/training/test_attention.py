@@ -25,18 +25,22 @@ def by_autograd(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, 
 
 
 @pytest.mark.parametrize("kept", [0, 192])
-@pytest.mark.parametrize("masked", [False, True])
-def test_outputs_and_gradients(monkeypatch: pytest.MonkeyPatch, kept: int, masked: bool) -> None:
+@pytest.mark.parametrize("shape", [None, (2, 1, 1, 5), (2, 1, 6, 5), (1, 1, 6, 5), (2, 3, 6, 5)])
+def test_outputs_and_gradients(monkeypatch: pytest.MonkeyPatch, kept: int, shape: tuple[int, ...] | None) -> None:
+    """Queries and values of other lengths and sizes than keys."""
     monkeypatch.setattr(attention, "_KEPT", kept)
     chance = torch.Generator().manual_seed(0)
-    inputs = [torch.randn(2, 3, 5, 4, generator=chance, dtype=torch.float64) for _ in range(4)]
-    mask = torch.zeros(2, 1, 1, 5, dtype=torch.float64)
-    mask[1, ..., 3:] = torch.finfo(torch.float64).min
+    sizes = [(6, 4), (5, 4), (5, 8), (6, 8)]  # of queries, keys, values and the output's gradient
+    inputs = [torch.randn(2, 3, *size, generator=chance, dtype=torch.float64) for size in sizes]
+    mask = None
+    if shape is not None:
+        mask = torch.zeros(shape, dtype=torch.float64)
+        mask[-1, ..., 3:] = torch.finfo(torch.float64).min
     found = []
     functions: list[Callable[..., Tensor]] = [by_autograd, attention._Attention.apply]
     for function in functions:
         own = [tensor.clone().requires_grad_() for tensor in inputs[:3]]
-        output = function(*own, mask if masked else None, 0.3)
+        output = function(*own, mask, 0.3)
         output.backward(inputs[3])  # type: ignore[no-untyped-call]
         found.append([output, *(tensor.grad for tensor in own)])
     for expected, value in zip(*found, strict=True):
@@ -68,6 +72,17 @@ def test_with_dropout_the_fused_kernel_takes_over() -> None:
     torch.manual_seed(3)
     expected = torch.nn.functional.scaled_dot_product_attention(query, query, query, dropout_p=0.5).transpose(1, 2)
     torch.testing.assert_close(found, expected)
+
+
+def test_what_a_backbone_adds_to_its_scores_is_left_to_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers.integrations import sdpa_attention
+
+    query = torch.randn(1, 2, 3, 4, generator=torch.Generator().manual_seed(0))
+    theirs = query.transpose(1, 2), None
+    monkeypatch.setattr(sdpa_attention, "sdpa_attention_forward", lambda *_, **__: theirs)
+    module = Module(looks_back=False)
+    assert attention._attend(module, query, query, query, None, softcap=30.0) is theirs
+    assert attention._attend(module, query, query, query, None, softcap=None) is not theirs
 
 
 def test_a_backbone_that_looks_back_only_leaves_the_future_out() -> None:

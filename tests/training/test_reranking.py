@@ -111,7 +111,7 @@ def gradients(lists: list[CandidateList], **changes: Any) -> tuple[float, dict[s
     """The first step's loss and gradients."""
     encoder = fresh()
     run = _Run(encoder, options(**changes), 5, len(lists), None, Progress())
-    with run.course.under_way():
+    with run.prepared():
         encoder.module.train()
         loss = run.gradients(lists)
     found = {name: weight.grad.clone() for name, weight in encoder.module.named_parameters() if weight.grad is not None}
@@ -133,16 +133,47 @@ def test_a_step_against_one_graph_of_all_lists(examples: list[Example]) -> None:
         torch.testing.assert_close(found[name], weight.grad, atol=1e-5, rtol=1e-3)
 
 
-def test_long_lists_by_the_gradient_cache_give_the_same_gradients(examples: list[Example]) -> None:
+@pytest.mark.parametrize("chosen", ["exact", "fast"])
+def test_long_lists_by_the_gradient_cache_give_the_same_gradients(
+    examples: list[Example], monkeypatch: pytest.MonkeyPatch, chosen: str
+) -> None:
     """Dropout on: each micro-batch draws the same in both passes, and as it does where the graph is held."""
+    monkeypatch.setattr(precision, "has_bfloat16", lambda _: False)
     lists = make_lists(examples[:1], "lce")
-    held, expected = gradients(lists, negatives=6, token_budget=64, graph_tokens=10_000, dropout=0.3, attention_dropout=0.2)
-    cached, found = gradients(lists, negatives=6, token_budget=64, graph_tokens=64, dropout=0.3, attention_dropout=0.2)
+    given = {"negatives": 6, "token_budget": 64, "dropout": 0.3, "attention_dropout": 0.2, "precision": chosen}
+    held, expected = gradients(lists, graph_tokens=10_000, **given)
+    cached, found = gradients(lists, graph_tokens=64, **given)
     plain, _ = gradients(lists, negatives=6, token_budget=64, dropout=0.0)
     assert cached == pytest.approx(held, abs=1e-6)
     assert abs(plain - held) > 1e-3
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.usefixtures("every_embedding_is_large")
+def test_short_cuts_give_the_same_gradients(examples: list[Example], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_bfloat16", lambda _: False)  # or they would round what they compare
+    lists = make_lists(examples[:12], "lce")
+    loss, expected = gradients(lists, dropout=0.0)
+    short, found = gradients(lists, dropout=0.0, precision="fast")
+    assert short == pytest.approx(loss, abs=1e-5)
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.usefixtures("every_embedding_is_large")
+def test_embeddings_of_a_step_begin_anew(examples: list[Example], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of a training with short cuts end with the weights that steps without end with."""
+    monkeypatch.setattr(precision, "has_bfloat16", lambda _: False)  # or they would round what they compare
+    found = []
+    for chosen in ("exact", "fast"):
+        encoder = fresh()
+        train_reranker(encoder, examples[:24], options(dropout=0.0, precision=chosen, learning_rate=1e-3))
+        found.append(weights_of(encoder.module))
+    words = next(name for name in found[0] if name.endswith("word_embeddings.weight"))
+    torch.testing.assert_close(found[1][words], found[0][words], atol=1e-4, rtol=1e-3)
+    assert not torch.allclose(found[0][words], weights_of(fresh().module)[words], atol=1e-3)
 
 
 class Kept:
@@ -226,19 +257,20 @@ def test_a_random_head_is_not_looked_at(examples: list[Example]) -> None:
     assert encoder.fresh is False
 
 
-@pytest.mark.parametrize(("seed", "seconds"), [(0, 0.0), (1, 0.0), (2, 1000.0)])
+@pytest.mark.usefixtures("every_embedding_is_large")
+@pytest.mark.parametrize(("seed", "seconds", "chosen"), [(0, 0.0, "exact"), (1, 0.0, "fast"), (2, 1000.0, "exact")])
 def test_interrupted_and_resumed(
-    examples: list[Example], marked: Collection, tmp_path: Path, seed: int, seconds: float
+    examples: list[Example], marked: Collection, tmp_path: Path, seed: int, seconds: float, chosen: str
 ) -> None:
     score = dev_score(marked)
-    chosen = options(evaluations=2, checkpoint_seconds=seconds)
+    given = options(evaluations=2, checkpoint_seconds=seconds, precision=chosen)
     whole = fresh()
-    expected = train_reranker(whole, examples, chosen, validate=score)
+    expected = train_reranker(whole, examples, given, validate=score)
     for stop in sorted(random.Random(seed).sample(range(1, 16), 3)):  # noqa: S311
         with pytest.raises(KeyboardInterrupt):
-            train_reranker(fresh(), examples, chosen, folder=tmp_path / "t", validate=score, progress=Interrupting(stop))
+            train_reranker(fresh(), examples, given, folder=tmp_path / "t", validate=score, progress=Interrupting(stop))
     encoder, notes = fresh(), Interrupting(-1)
-    result = train_reranker(encoder, examples, chosen, folder=tmp_path / "t", validate=score, progress=notes)
+    result = train_reranker(encoder, examples, given, folder=tmp_path / "t", validate=score, progress=notes)
     assert re.fullmatch(r"resumed at step \d+ of 15", notes.said[0])
     assert weights(encoder) == weights(whole)
     assert (result.losses, result.scores, result.chosen_step) == (expected.losses, expected.scores, expected.chosen_step)
@@ -305,9 +337,11 @@ def test_a_loss_that_is_no_number(examples: list[Example]) -> None:
     assert str(caught.value) == "the loss is nan at step 1; lower the learning rate (now 0.003)"
 
 
-def test_attention_in_training() -> None:
+@pytest.mark.parametrize("has", [True, False])
+def test_attention_in_training(monkeypatch: pytest.MonkeyPatch, has: bool) -> None:
+    monkeypatch.setattr(precision, "has_bfloat16", lambda _: has)
     encoder = fresh()
-    for chosen, expected in (("fast", "biencoder_plain"), ("exact", "sdpa")):
+    for chosen, expected in (("fast", "biencoder_plain" if has else "sdpa"), ("exact", "sdpa")):
         with _training_attention(encoder, options(precision=chosen)):
             assert encoder.module.config._attn_implementation == expected
         assert encoder.module.config._attn_implementation == "sdpa"

@@ -8,11 +8,6 @@ from biencoder.training import shortcuts
 from biencoder.training.shortcuts import drop, shortened
 
 
-@pytest.fixture
-def every_embedding_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shortcuts, "_LARGE", 1)
-
-
 class Bag(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -46,6 +41,45 @@ def test_gathered_gradients_are_autograds() -> None:
         (bag(ids) ** 2).sum().backward()
     torch.testing.assert_close(found, weights.grad)
     assert found[0].tolist() == [0.0] * 3
+
+
+class Tied(nn.Module):
+    """Two embeddings over one weight, of which one is used by itself too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Embedding(7, 3)
+        self.right = nn.Embedding(7, 3, padding_idx=0)
+        self.alike = nn.Embedding(7, 3)
+        self.right.weight = self.alike.weight = self.left.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        own = self.left.weight.square().sum()
+        found: Tensor = self.left(ids).sum() * 2 + self.right(ids).square().sum() + self.alike(ids).sum() * 3 + own
+        return found
+
+
+@pytest.mark.usefixtures("every_embedding_is_large")
+def test_weights_that_are_used_in_several_places() -> None:
+    tied = Tied()
+    weights = tied.left.weight
+    found = torch.empty(0)
+    with shortened(tied, {weights: weights}) as gradients:
+        assert len(gradients) == 2  # one with padding, one for both without
+        for _ in range(2):
+            tied.zero_grad()
+            for ids in BATCHES:
+                tied(ids).backward()
+            for gradient in gradients:
+                gradient.hand_over()
+            assert weights.grad is not None
+            found = weights.grad.clone()
+            for gradient in gradients:
+                gradient.clear()
+    weights.grad = None
+    for ids in BATCHES:
+        tied(ids).backward()
+    torch.testing.assert_close(found, weights.grad)
 
 
 @pytest.mark.usefixtures("every_embedding_is_large")

@@ -1,9 +1,10 @@
-"""Attention for training on processors: plain matrix products forward, and again backward.
+"""Attention of plain matrix products forward, and again backward, for training in bfloat16.
 
-torch's fused attention kernel is fast forward and slow backward on processors; transformers' unfused one is fast both ways and
-keeps the attention weights of every layer, several times over and growing with the square of the length. This one keeps them
-once for short texts, where they are little beside all else that is kept, and for others computes them again in the backward
-pass, as FlashAttention does (Dao et al., 2022): the speed of the second, about the memory of the first.
+torch's fused attention kernel is fast forward and slow backward in bfloat16 on processors (in float32 it is the faster one);
+transformers' unfused one is fast both ways and keeps the attention weights of every layer, several times over and growing with
+the square of the length. This one keeps them once for short texts, where they are little beside all else that is kept, and for
+others computes them again in the backward pass, as FlashAttention does (Dao et al., 2022): the speed of the second, about the
+memory of the first.
 """
 
 from __future__ import annotations
@@ -25,38 +26,61 @@ _KEPT = 192
 """Tokens up to which weights are kept: 12 heads then keep 4.6 KB a token, a layer's other activations some 20 KB."""
 
 
+_MORE = ("softcap", "s_aux", "position_bias")
+"""What some backbones add to the scores, which is not done here."""
+
+
 class _Attention(torch.autograd.Function):
     """Softmax attention without dropout, in the number format of its inputs."""
 
     @staticmethod
     def forward(context: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+        heads = query.shape[1]
+        query, key, value = _flat(query), _flat(key), _flat(value)
         with torch.autocast(query.device.type, enabled=False):
-            weights = _weights(query, key, mask, scale)
-            output = weights @ value
-        context.save_for_backward(query, key, value, mask, weights if key.shape[-2] <= _KEPT else None)
-        context.scale = scale
-        return output
+            weights = _weights(query, key, mask, scale, heads)
+            output = torch.bmm(weights, value)
+        context.heads, context.scale = heads, scale
+        context.save_for_backward(query, key, value, mask, weights if key.shape[1] <= _KEPT else None)
+        return _parted(output, heads)
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, mask, weights = context.saved_tensors
-        (given,) = gradients
+        given, heads, scale = _flat(gradients[0]), context.heads, context.scale
         with torch.autocast(query.device.type, enabled=False):
             if weights is None:
-                weights = _weights(query, key, mask, context.scale)
-            of_value = weights.transpose(-1, -2) @ given
-            of_weights = given @ value.transpose(-1, -2)
-            of_weights -= (of_weights * weights).sum(dim=-1, keepdim=True)
-            of_scores = of_weights.mul_(weights).mul_(context.scale)
-            return of_scores @ key, of_scores.transpose(-1, -2) @ query, of_value, None, None
+                weights = _weights(query, key, mask, scale, heads)
+            of_value = torch.bmm(weights.transpose(1, 2), given)
+            of_weights = torch.bmm(given, value.transpose(1, 2))
+            # One pass over the weights where plain operations take five; torch has it under no other name.
+            of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)  # noqa: SLF001
+            of_query = _product(of_scores, key, scale)
+            of_key = _product(of_scores.transpose(1, 2), query, scale)
+        return _parted(of_query, heads), _parted(of_key, heads), _parted(of_value, heads), None, None
 
 
-def _weights(query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-    """Shape (batch, heads, tokens, tokens)."""
-    scores = (query @ key.transpose(-1, -2)).mul_(scale)
+def _flat(heads: Tensor) -> Tensor:
+    """Shape (batch x heads, tokens, head size), contiguous: `matmul` would copy the same into a worse order."""
+    return heads.flatten(0, 1).contiguous()
+
+
+def _parted(heads: Tensor, count: int) -> Tensor:
+    """Shape (batch, heads, tokens, head size), the same memory."""
+    return heads.view(len(heads) // count, count, *heads.shape[1:])
+
+
+def _weights(query: Tensor, key: Tensor, mask: Tensor | None, scale: float, heads: int) -> Tensor:
+    """Shape (batch x heads, tokens, tokens)."""
+    scores = _product(query, key.transpose(1, 2), scale)
     if mask is not None:
-        scores += mask
+        _parted(scores, heads).add_(mask)
     return scores.softmax(dim=-1)
+
+
+def _product(left: Tensor, right: Tensor, scale: float) -> Tensor:
+    """Batched matrix product times a number, without a pass of its own for that."""
+    return torch.baddbmm(left.new_empty(1, 1, 1), left, right, beta=0, alpha=scale)
 
 
 def _attend(
@@ -72,7 +96,8 @@ def _attend(
     """What transformers calls in each layer; shapes (batch, heads, tokens, head size), the output (batch, tokens, heads, …)."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    unlike = key.shape[1] != query.shape[1] or not (query.dtype == key.dtype == value.dtype)
+    unlike = key.shape[:2] != query.shape[:2] or not (query.dtype == key.dtype == value.dtype)
+    unlike = unlike or any(more.get(name) is not None for name in _MORE)
     causal = attention_mask is None and getattr(module, "is_causal", True)  # it leaves the future out without a mask
     if dropout or unlike or causal:
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **more)

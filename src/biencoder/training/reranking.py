@@ -8,7 +8,7 @@ that, `biencoder.training.gradient_cache` computes the rest twice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from biencoder.errors import ArgumentError, DivergedError
 from biencoder.progress import Progress
 from biencoder.records import Example
 from biencoder.towers.cross_encoder import CrossEncoder, PairTokens
-from biencoder.towers.precision import Precision, running
+from biencoder.towers.precision import Precision, arithmetic, running
 from biencoder.training import attention
 from biencoder.training.course import Course
 from biencoder.training.distributed import from_first, processes, sum_gradients
@@ -31,6 +31,7 @@ from biencoder.training.lists import CandidateList, list_cross_entropy, make_lis
 from biencoder.training.optimisation import seed_of, seed_of_part
 from biencoder.training.portions import Portions
 from biencoder.training.reranker_options import RerankerOptions
+from biencoder.training.shortcuts import EmbeddingGradient, shortened
 from biencoder.training.state import digest_of
 
 Validate = Callable[[CrossEncoder], float]
@@ -92,7 +93,7 @@ def train_reranker(
     run = _Run(encoder, options, steps, sampler.batch_size, folder, told)
     run.resume(digest_of(examples))
     score = None if validate is None else partial(validate, encoder)
-    with run.course.under_way():
+    with run.prepared():
         if not encoder.fresh:
             run.course.look(score, at=0)
         run.course.follow(lambda step: run.step([lists[place] for place in sampler.batch(step)]), score)
@@ -135,6 +136,7 @@ class _Run:
         self.module = encoder.module
         self.options = options
         self.portions = from_first(partial(Portions.of, options, encoder.module, held_on_cpu=_HELD_ON_CPU))
+        self.embeddings: list[EmbeddingGradient] = []
         self.course = Course(
             self.module,
             options,
@@ -152,6 +154,12 @@ class _Run:
         start |= {"portions": asdict(self.portions)}
         self.course.resume({"examples": examples, "options": self.options.model_dump(mode="json"), "model": start})
 
+    @contextmanager
+    def prepared(self) -> Iterator[None]:
+        """Dropout on, its randomness our own, and short cuts on processors while the block runs; all as it was afterwards."""
+        with self.course.under_way(), _short_cuts(self.encoder, self.options) as self.embeddings:
+            yield
+
     def step(self, lists: Sequence[CandidateList]) -> None:
         """One optimizer step over some lists."""
         self.module.train()
@@ -159,6 +167,8 @@ class _Run:
         with _training_attention(self.encoder, self.options):
             loss = self.gradients(lists)
         self.course.apply()
+        for embedding in self.embeddings:
+            embedding.clear()
         self.course.count(loss)
 
     def gradients(self, lists: Sequence[CandidateList]) -> float:
@@ -175,6 +185,8 @@ class _Run:
             begun += len(parts.forwards)
             loss_of = partial(self.loss_of, order=order, group=group, count=len(drawn))
             total += float(backward(parts, loss_of, graph_tokens=self.portions.held))
+        for embedding in self.embeddings:
+            embedding.hand_over()
         sum_gradients(self.module.parameters())
         return total
 
@@ -232,8 +244,16 @@ def _together(sizes: Sequence[int], *, budget: int) -> Iterator[list[int]]:
         yield group
 
 
+def _short_cuts(encoder: CrossEncoder, options: RerankerOptions) -> AbstractContextManager[list[EmbeddingGradient]]:
+    """Dropout and large embeddings the short way on processors, unless float32 is asked for as the reference."""
+    if options.precision == "exact" or encoder.device.type != "cpu":
+        return nullcontext([])
+    return shortened(encoder.module, {weight: weight for weight in encoder.module.parameters()})
+
+
 def _training_attention(encoder: CrossEncoder, options: RerankerOptions) -> AbstractContextManager[None]:
-    """Our attention kernel on processors, whose backward pass is faster, unless float32 is asked for as the reference."""
-    if options.precision == "exact" or encoder.device.type != "cpu" or not attention.takes(encoder.module):
+    """Our attention kernel on processors in bfloat16, where its backward pass is the faster one."""
+    bfloat16 = arithmetic(Precision.of(options.precision), encoder.device) == "bfloat16"
+    if not bfloat16 or encoder.device.type != "cpu" or not attention.takes(encoder.module):
         return nullcontext()
     return attention.exchanged(encoder.module)

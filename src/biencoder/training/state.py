@@ -26,7 +26,8 @@ from biencoder.towers.backbone import os_errors_of_rust
 from biencoder.training.computation import Way
 
 KIND = "training"
-VERSION = 2
+VERSION = 3
+"""Also of the arithmetic: a training that goes on ends as it would have without a break."""
 
 
 @dataclass(slots=True)
