@@ -25,7 +25,6 @@ in all. The table averages each query over seeds, then tests (paired randomisati
 from __future__ import annotations
 
 import argparse
-import copy
 import hashlib
 import json
 import logging
@@ -176,20 +175,7 @@ def theirs(task: dict[str, Any], collection: Any) -> dict[str, Any]:
 
 
 def _fit_theirs(model: Any, data: Any, *, count: int, seed: int, seconds: float | None) -> tuple[int, float]:
-    """Train on so many pairs, or for as long as there are seconds, with a learning rate that has come down by then.
-
-    How long a step takes is seen on a copy first, in time that does not count. Gives the pairs and the seconds.
-    """
-    if seconds is not None:
-        times = _steps_of_theirs(copy.deepcopy(model), data, steps=5, seed=seed, seconds=None)
-        count = 64 * int(seconds / (times[-1] - times[0]) * (len(times) - 1))
-    began = time.monotonic()
-    times = _steps_of_theirs(model, data, steps=max(1, round(count / 64)), seed=seed, seconds=seconds)
-    return len(times) * 64, time.monotonic() - began
-
-
-def _steps_of_theirs(model: Any, data: Any, *, steps: int, seed: int, seconds: float | None) -> list[float]:
-    """Train until so many steps or seconds are over; gives the time after each step."""
+    """Train on so many pairs, or for as long as there are seconds, by which the learning rate comes down; gives both."""
     import torch
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer.losses import (
@@ -202,18 +188,30 @@ def _steps_of_theirs(model: Any, data: Any, *, steps: int, seed: int, seconds: f
     from biencoder.towers.precision import has_bfloat16
 
     began = time.monotonic()
-    times: list[float] = []
+    done = 0
 
     class Watch(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-            times.append(time.monotonic())
-            if seconds is not None and times[-1] - began > seconds:
+            nonlocal done
+            done += 1
+            if seconds is not None and time.monotonic() - began > seconds:
                 control.should_training_stop = True
+
+    class ByTheClock(SentenceTransformerTrainer):  # type: ignore[misc]
+        """Their schedule, a tenth up and then down to nothing, over the seconds."""
+
+        def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:  # noqa: ARG002
+            def share(_: int) -> float:
+                spent = (time.monotonic() - began) / (seconds or 1.0)
+                return max(0.0, min(spent / 0.1, (1 - spent) / 0.9))
+
+            self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, share)
+            return self.lr_scheduler
 
     with tempfile.TemporaryDirectory() as folder:
         arguments = SentenceTransformerTrainingArguments(
             output_dir=folder,
-            max_steps=steps,
+            max_steps=max(1, round(count / 64)) if seconds is None else 1_000_000,
             per_device_train_batch_size=64,
             learning_rate=RATE,
             warmup_steps=0.1,
@@ -228,9 +226,10 @@ def _steps_of_theirs(model: Any, data: Any, *, steps: int, seed: int, seconds: f
         )
         large = data.num_columns > 2 and device() == "cpu"
         loss = CachedMultipleNegativesRankingLoss(model) if large else MultipleNegativesRankingLoss(model)
-        trainer = SentenceTransformerTrainer(model=model, args=arguments, train_dataset=data, loss=loss, callbacks=[Watch()])
+        trainer_of = SentenceTransformerTrainer if seconds is None else ByTheClock
+        trainer = trainer_of(model=model, args=arguments, train_dataset=data, loss=loss, callbacks=[Watch()])
         trainer.train()
-    return times
+    return done * 64, time.monotonic() - began
 
 
 def work(task: dict[str, Any]) -> None:
