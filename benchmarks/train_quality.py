@@ -19,7 +19,8 @@ Where ours had no time for hard negatives, theirs does without them too: mining 
 Every part (collection, seed, system) is a process that leaves a JSON file with per-query values; parts that are there are not
 done again, so that the whole may run for hours, in pieces; a run of ours goes on in RUNS where it was interrupted. Files name
 the machine and the collection that they were made with: times are compared on one machine, and a collection must be the same
-in all. The table averages each query over seeds, then tests (paired randomisation), with Holm's correction over collections.
+in all. The table averages each query over seeds that both have, then tests (paired randomisation), with Holm's correction over
+collections.
 """
 
 from __future__ import annotations
@@ -361,11 +362,19 @@ def table(given: argparse.Namespace) -> None:
         print_means(files)
         print_stages(files["ours"])
         for system, own in files.items():
-            if system != "ours":
-                tests.setdefault(system, []).append((name, *tested(files["ours"], own)))
+            pair = (files["ours"], own) if system == "zero-shot" else of_seeds_of_both(files["ours"], own)
+            if system != "ours" and all(pair):
+                tests.setdefault(system, []).append((name, *tested(*pair)))
     for system, found in tests.items():
         for (name, p, said), corrected in zip(found, holm([p for _, p, _ in found]), strict=True):
             print(f"ours against {system:<10} {name:<8} {said}  p = {p:.4f}, Holm {corrected:.4f}")
+
+
+def of_seeds_of_both(mine: list[Path], other: list[Path]) -> tuple[list[Path], list[Path]]:
+    """The files of seeds that both have: a table of what is there so far must not compare one seed with three."""
+    both = {file.stem.split("-")[1] for file in mine} & {file.stem.split("-")[1] for file in other}
+    kept = [[file for file in files if file.stem.split("-")[1] in both] for files in (mine, other)]
+    return kept[0], kept[1]
 
 
 def print_means(files: dict[str, list[Path]]) -> None:
