@@ -34,19 +34,20 @@ HELD = 8192
 def pairs(source: str, *, count: int, words: int) -> list[tuple[str, str]]:
     """The first training queries and the first words of a document relevant to each: what all train on, in this order.
 
-    Each query and each document once, and no other that is known to be relevant: sentence-transformers would take that for a
-    negative, and we do not.
+    Each query and each document once, as it is cut, and no other that is known to be relevant: sentence-transformers would take
+    that for a negative, and we do not.
     """
     from biencoder import Collection
 
     found: list[tuple[str, str]] = []
-    queries: set[str] = set()
+    seen: set[str] = set()
     taken: set[str] = set()
     for one in Collection.read(source).examples("train"):
-        if len(found) < count and one.query not in queries and taken.isdisjoint(one.known_positives):
-            queries.add(one.query)
+        pair = one.query, " ".join(one.positive.split()[:words])
+        if len(found) < count and seen.isdisjoint(pair) and taken.isdisjoint(one.known_positives):
+            seen.update(pair)
             taken |= one.known_positives
-            found.append((one.query, " ".join(one.positive.split()[:words])))
+            found.append(pair)
     if len(found) < count:
         raise SystemExit(f"{source} has {len(found)} training queries that share no relevant document; {count} are needed")
     return found
