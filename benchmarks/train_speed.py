@@ -193,16 +193,12 @@ def speeds(common: dict[str, Any], count: int, ways: list[str]) -> dict[str, Any
     return table
 
 
-def has_bfloat16(device: str) -> bool:
+def losses(common: dict[str, Any], steps: int) -> dict[str, Any]:
     import torch
 
-    from biencoder.towers import precision
+    from biencoder.towers.precision import has_bfloat16
 
-    return precision.has_bfloat16(torch.device(device))
-
-
-def losses(common: dict[str, Any], steps: int) -> dict[str, Any]:
-    theirs = "st-bf16" if has_bfloat16(common["device"]) else "st"
+    theirs = "st-bf16" if has_bfloat16(torch.device(common["device"])) else "st"
     table = {}
     for still in (False, True):
         found = {way: turn(way, common | {"steps": steps}, still=still)["losses"] for way in (theirs, "ours")}

@@ -52,8 +52,9 @@ class EmbeddingGradient:
         """Begin anew, behind the optimizer's step; only the rows that were written are, where no others were."""
         if self._whole:
             self._total.zero_()
-        for rows in self._rows:
-            self._total[rows] = 0
+        else:
+            for rows in self._rows:
+                self._total[rows] = 0
         self._rows.clear()
         self._whole = False
 
