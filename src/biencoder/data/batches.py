@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import TypeVar
 
@@ -14,12 +14,13 @@ from biencoder.errors import ArgumentError
 Item = TypeVar("Item", bound=Hashable)
 
 
-def length_sorted_batches(lengths: Sequence[int], *, token_budget: int) -> list[list[int]]:
+def length_sorted_batches(lengths: Sequence[int], *, token_budget: int, multiple: int = 1) -> list[list[int]]:
     """Group texts of similar length, so that little padding is computed.
 
     Args:
         lengths: tokens of each text.
         token_budget: the most tokens, padding included, that a batch may have; a longer text gets a batch of its own.
+        multiple: lengths count as the next multiple of it.
 
     Returns:
         Batches of positions in ``lengths``, longest texts first, so that memory is at its peak in the first batch.
@@ -30,12 +31,26 @@ def length_sorted_batches(lengths: Sequence[int], *, token_budget: int) -> list[
     order = sorted(range(len(lengths)), key=lambda position: (-lengths[position], position))
     batches: list[list[int]] = []
     for position in order:
-        fits = batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= token_budget
+        fits = batches and _rounded_up(lengths[batches[-1][0]], multiple) * (len(batches[-1]) + 1) <= token_budget
         if fits:
             batches[-1].append(position)
         else:
             batches.append([position])
     return batches
+
+
+def padded_width(lengths: Iterable[int], *, multiple: int, limit: int) -> int:
+    """Tokens that the texts of a batch are padded to: a multiple, unless that is more than the model may read.
+
+    >>> padded_width([13, 5], multiple=8, limit=512), padded_width([250, 5], multiple=8, limit=250)
+    (16, 250)
+    """
+    longest = max(lengths)
+    return max(longest, min(_rounded_up(longest, multiple), limit))
+
+
+def _rounded_up(length: int, multiple: int) -> int:
+    return -(-length // multiple) * multiple
 
 
 class PairSampler:

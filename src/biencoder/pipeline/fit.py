@@ -33,6 +33,7 @@ from biencoder.run_folder import MEASURES, claim, write_json
 from biencoder.storage.folder import explain_os_errors, locked
 from biencoder.towers.bi_encoder import BiEncoder
 from biencoder.towers.cross_encoder import CrossEncoder
+from biencoder.towers.precision import Precision, arithmetic, bound_kernel_caches, keeps_kernels_of_training
 from biencoder.training.state import digest_of, weights_of
 
 _LOOKED_AT = 500
@@ -71,7 +72,9 @@ def fit(
         ModelError: where a teacher was named and cannot be read.
         StorageError: where the folder cannot be written.
     """
+    bound_kernel_caches(training=True)  # before the plan encodes
     resolved, told_to = options or FitOptions(), progress or Progress()
+    _warn_of_few_kernels(model, resolved, told_to)
     resolved = resolved.model_copy(update={"measure": parse_measure(resolved.measure).name})
     if resolved.separate and model.shared:
         model = model.separated()
@@ -88,6 +91,17 @@ def fit(
         with model.run_by("torch", precision=resolved.training.precision):
             _Fit(model, task, resolved, folder, teacher, told_to).run()
     return model
+
+
+def _warn_of_few_kernels(model: BiEncoder, options: FitOptions, progress: Progress) -> None:
+    """Where this process has encoded before it trains."""
+    device = model.document_tower.device
+    bfloat16 = arithmetic(Precision.of(options.training.precision), device) == "bfloat16"
+    if device.type == "cpu" and bfloat16 and not keeps_kernels_of_training():
+        progress.say(
+            "this process had torch encode before, which then keeps too few prepared kernels for training: it may take twice "
+            "as long; call fit in a process of its own, or set ONEDNN_PRIMITIVE_CACHE_CAPACITY=24 before Python starts"
+        )
 
 
 def _configuration(model: BiEncoder, task: Task, options: FitOptions) -> dict[str, Any]:

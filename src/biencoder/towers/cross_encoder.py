@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from biencoder.cores import threads_to_use
-from biencoder.data.batches import distinct, length_sorted_batches
+from biencoder.data.batches import distinct, length_sorted_batches, padded_width
 from biencoder.errors import ArgumentError, ModelError
 from biencoder.identity import fingerprint, short
 from biencoder.scoring import FloatArray
@@ -284,9 +284,14 @@ class CrossEncoder:
     def _pad(self) -> int:
         return self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
 
-    def collate(self, rows: Sequence[PairTokens]) -> dict[str, Tensor]:
-        """Pad tokens on the right into what the module takes, on its device; a mask only where something is padded."""
-        width = max(len(row.ids) for row in rows)
+    def collate(self, rows: Sequence[PairTokens], *, multiple: int = 1) -> dict[str, Tensor]:
+        """Pad tokens on the right into what the module takes, on its device; a mask only where something is padded.
+
+        Args:
+            rows: of each pair.
+            multiple: of which there are to be tokens in a row, as far as the model reads.
+        """
+        width = padded_width((len(row.ids) for row in rows), multiple=multiple, limit=self.max_length)
         ids = np.full((len(rows), width), self._pad, dtype=np.int64)
         types, mask = np.zeros_like(ids), np.zeros_like(ids)
         for number, row in enumerate(rows):

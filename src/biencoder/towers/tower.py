@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from biencoder.cores import threads_to_use
-from biencoder.data.batches import distinct, length_sorted_batches
+from biencoder.data.batches import distinct, length_sorted_batches, padded_width
 from biencoder.errors import ArgumentError, ModelError
 from biencoder.identity import fingerprint
 from biencoder.scoring import FloatArray
@@ -160,9 +160,14 @@ class Tower(nn.Module):
         vectors = (self.projection(pooled) if self.projection is not None else pooled).float()
         return nn.functional.normalize(vectors, dim=-1) if self.settings.normalise else vectors
 
-    def collate(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Pad token ids on the right into ``input_ids`` and ``attention_mask`` on the tower's device."""
-        width = max(len(row) for row in rows)
+    def collate(self, rows: Sequence[Sequence[int]], *, multiple: int = 1) -> tuple[Tensor, Tensor]:
+        """Pad token ids on the right into ``input_ids`` and ``attention_mask`` on the tower's device.
+
+        Args:
+            rows: of each text.
+            multiple: of which there are to be tokens in a row, as far as the tower reads.
+        """
+        width = padded_width(map(len, rows), multiple=multiple, limit=self.settings.max_length)
         ids = np.full((len(rows), width), self._pad, dtype=np.int64)
         mask = np.zeros((len(rows), width), dtype=np.int64)
         for number, row in enumerate(rows):

@@ -17,8 +17,9 @@ from biencoder.errors import ArgumentError
 from biencoder.towers.precision import Precision, arithmetic, running
 from biencoder.towers.tower import Tower
 from biencoder.training import attention
+from biencoder.training.optimisation import dropout_set
 from biencoder.training.options import TrainingOptions
-from biencoder.training.portions import Portions
+from biencoder.training.portions import Portions, row_multiple
 from biencoder.training.shortcuts import EmbeddingGradient, shortened
 
 Attention = Literal["fused", "plain"]
@@ -45,6 +46,11 @@ class Way:
     attention: Attention = "fused"
     weights: Weights = "float32"
     short: bool = False
+
+    @property
+    def multiple(self) -> int:
+        """Of which there are tokens in a row of a micro-batch."""
+        return row_multiple(bfloat16=self.weights != "float32")
 
     def __str__(self) -> str:
         return f"{self.attention} attention, {self.weights} weights"
@@ -124,7 +130,7 @@ def choose_way(query: Tower, document: Tower, texts: Sequence[str], options: Tra
     ways = _open_ways(query, document, options)
     if len(ways) == 1:
         return ways[0]
-    batches = _micro_batches(document, texts, options)
+    batches = _micro_batches(document, texts, options, multiple=max(way.multiple for way in ways))
     ids, mask = batches[len(batches) // 2]
     best, least = ways[0], float("inf")
     for way in ways:
@@ -143,10 +149,11 @@ def tokens_per_second(tower: Tower, texts: Sequence[str], options: TrainingOptio
         options: of the training.
     """
     trained = at_length(tower, options.document_length)
-    computation = Computation(trained, trained, choose_way(trained, trained, texts, options))
-    batches = _micro_batches(trained, texts, options)
-    some = batches[:: max(1, len(batches) // _SHAPES)]
-    return max(int(mask.sum()) / _seconds(computation, ids, mask) for ids, mask in some)
+    with dropout_set(trained, hidden=options.dropout, attention=options.attention_dropout):
+        computation = Computation(trained, trained, choose_way(trained, trained, texts, options))
+        batches = _micro_batches(trained, texts, options, multiple=computation.way.multiple)
+        some = batches[:: max(1, len(batches) // _SHAPES)]
+        return max(int(mask.sum()) / _seconds(computation, ids, mask) for ids, mask in some)
 
 
 def at_length(tower: Tower, length: int | None) -> Tower:
@@ -162,12 +169,14 @@ def at_length(tower: Tower, length: int | None) -> Tower:
     return tower.twin(replace(tower.settings, max_length=length))
 
 
-def _micro_batches(tower: Tower, texts: Sequence[str], options: TrainingOptions) -> list[tuple[Tensor, Tensor]]:
+def _micro_batches(
+    tower: Tower, texts: Sequence[str], options: TrainingOptions, *, multiple: int
+) -> list[tuple[Tensor, Tensor]]:
     """The texts as training would run them, longest first: token ids and mask of each micro-batch."""
     rows = sorted(tower.tokenise(list(texts)), key=len)
     portion = Portions.of(options, tower.backbone, held_on_cpu=0).micro_batch
-    batches = length_sorted_batches([len(row) for row in rows], token_budget=portion)
-    return [tower.collate([rows[member] for member in members]) for members in batches]
+    batches = length_sorted_batches([len(row) for row in rows], token_budget=portion, multiple=multiple)
+    return [tower.collate([rows[member] for member in members], multiple=multiple) for members in batches]
 
 
 def _open_ways(query: Tower, document: Tower, options: TrainingOptions) -> list[Way]:

@@ -22,14 +22,14 @@ from biencoder.errors import ArgumentError, DivergedError
 from biencoder.progress import Progress
 from biencoder.records import Example
 from biencoder.towers.cross_encoder import CrossEncoder, PairTokens
-from biencoder.towers.precision import Precision, arithmetic, running
+from biencoder.towers.precision import Precision, arithmetic, bound_kernel_caches, running
 from biencoder.training import attention
 from biencoder.training.course import Course
 from biencoder.training.distributed import from_first, processes, sum_gradients
 from biencoder.training.gradient_cache import MicroBatches, backward
 from biencoder.training.lists import CandidateList, list_cross_entropy, make_lists
 from biencoder.training.optimisation import seed_of, seed_of_part
-from biencoder.training.portions import Portions
+from biencoder.training.portions import Portions, row_multiple
 from biencoder.training.reranker_options import RerankerOptions
 from biencoder.training.shortcuts import EmbeddingGradient, shortened
 from biencoder.training.state import digest_of
@@ -85,6 +85,7 @@ def train_reranker(
         ArgumentError: where the examples do not suffice, an option cannot be used, or the folder holds another training.
         DivergedError: where the loss is no longer a number.
     """
+    bound_kernel_caches(training=True)
     told = progress or Progress()
     lists = make_lists(examples, options.loss)
     _check_lists(examples, lists, options, told)
@@ -193,10 +194,13 @@ class _Run:
     def parts(self, rows: Sequence[PairTokens], seed: int, begun: int) -> tuple[MicroBatches, Tensor]:
         """Pairs as micro-batches, and where the score of each lies among all; ``begun`` are the step's micro-batches before."""
         device, precision = self.encoder.device, Precision.of(self.options.precision)
-        batches = length_sorted_batches([len(row.ids) for row in rows], token_budget=self.portions.micro_batch)
+        multiple = row_multiple(bfloat16=arithmetic(precision, device) == "bfloat16")
+        lengths = [len(row.ids) for row in rows]
+        batches = length_sorted_batches(lengths, token_budget=self.portions.micro_batch, multiple=multiple)
+        scores = partial(_scores, self.worker, multiple=multiple)
         forwards = [
             # A pair's dropout is a function of the step and its micro-batch: see state.py and gradient_cache.py.
-            partial(_scores, self.worker, [rows[place] for place in batch], seed=seed_of_part(seed, begun + number))
+            partial(scores, [rows[place] for place in batch], seed=seed_of_part(seed, begun + number))
             for number, batch in enumerate(batches)
         ]
         order = torch.tensor([place for batch in batches for place in batch], device=device).argsort()
@@ -223,9 +227,9 @@ class _Run:
         return RerankerTraining(dict(state.scores), chosen, list(state.losses), lists, course.speed())
 
 
-def _scores(encoder: CrossEncoder, rows: Sequence[PairTokens], *, seed: int) -> Tensor:
+def _scores(encoder: CrossEncoder, rows: Sequence[PairTokens], *, multiple: int, seed: int) -> Tensor:
     torch.manual_seed(seed)
-    return encoder(encoder.collate(rows)).unsqueeze(1)
+    return encoder(encoder.collate(rows, multiple=multiple)).unsqueeze(1)
 
 
 def _together(sizes: Sequence[int], *, budget: int) -> Iterator[list[int]]:

@@ -26,7 +26,7 @@ from biencoder.towers.backbone import os_errors_of_rust
 from biencoder.training.computation import Way
 
 KIND = "training"
-VERSION = 3
+VERSION = 4
 """Also of the arithmetic: a training that goes on ends as it would have without a break."""
 
 

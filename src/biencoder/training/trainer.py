@@ -16,6 +16,7 @@ from biencoder.errors import ArgumentError, DivergedError
 from biencoder.progress import Progress
 from biencoder.records import Example
 from biencoder.towers.bi_encoder import BiEncoder
+from biencoder.towers.precision import bound_kernel_caches
 from biencoder.towers.tower import Tower
 from biencoder.training.batch import Batch, draw_negatives, make_batch
 from biencoder.training.computation import Computation, Way, at_length, choose_way
@@ -85,6 +86,7 @@ def train(
         ArgumentError: where the examples do not suffice, an option cannot be used, or the folder holds another training.
         DivergedError: where the loss is no longer a number.
     """
+    bound_kernel_caches(training=True)
     if (options.guide_margin is not None) != (guide is not None):
         raise ArgumentError("guide_margin and a guide belong together; give both or neither")
     sampler = PairSampler(count=len(examples), batch_size=options.batch_size, seed=options.seed)
@@ -188,12 +190,14 @@ class _Run:
         sizes: list[int] = []
         tokens: list[int] = []
         places = []
+        multiple = self.computation.way.multiple
         for tower, texts in ((self.computation.query, batch.queries), (self.computation.document, batch.documents)):
             unique, positions = distinct(texts)
             rows = tower.tokenise(unique)
             order = []
-            for members in length_sorted_batches([len(row) for row in rows], token_budget=self.portions.micro_batch):
-                collated = tower.collate([rows[member] for member in members])
+            lengths = [len(row) for row in rows]
+            for members in length_sorted_batches(lengths, token_budget=self.portions.micro_batch, multiple=multiple):
+                collated = tower.collate([rows[member] for member in members], multiple=multiple)
                 # A text's dropout is a function of the step and its micro-batch: see state.py and gradient_cache.py.
                 forwards.append(partial(_embed, tower, *collated, seed=seed_of_part(seed, len(forwards))))
                 sizes.append(len(members))
