@@ -18,7 +18,7 @@ from biencoder.pipeline.schedule import Schedule
 from biencoder.records import Document, Example, Judgement
 from biencoder.storage.folder import locked
 from biencoder.storage.manifest import verify
-from biencoder.towers import runtime
+from biencoder.towers import precision, runtime
 from biencoder.towers.bi_encoder import BiEncoder
 from biencoder.training.options import TrainingOptions
 from biencoder.training.trainer import TrainingResult, train
@@ -86,6 +86,18 @@ def test_fit_learns_and_keeps(tiny_model: BiEncoder, tiny_collection: Collection
     examples = tiny_collection.examples("train")
     assert [(line["query"], line["positive"]) for line in lines] == [(one.query, one.positive) for one in examples]
     assert {line["known_positives"] for line in lines} == {1}
+
+
+@pytest.mark.parametrize(("kept", "warned"), [("8", True), ("24", False), ("1024", False)])
+def test_too_few_kernels_are_told_of(
+    tiny_model: BiEncoder, tiny_collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str, warned: bool
+) -> None:
+    monkeypatch.setattr(precision, "has_bfloat16", lambda _: True)
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", kept)
+    notes = Interrupting(-1)
+    chosen = options({"precision": "fast", "epochs": 1, "attention": "plain", "weights": "autocast"})
+    fit(tiny_model, tiny_collection, out=tmp_path / "run", options=chosen, progress=notes)
+    assert any("too few prepared kernels" in note for note in notes.said) is warned
 
 
 def test_a_finished_run_returns_at_once(tiny_model_folder: Path, tiny_collection: Collection, tmp_path: Path) -> None:

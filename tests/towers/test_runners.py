@@ -11,6 +11,7 @@ import torch
 
 from biencoder.errors import ArgumentError
 from biencoder.scoring import FloatArray
+from biencoder.towers import openvino_runner
 from biencoder.towers.bi_encoder import BiEncoder
 from biencoder.towers.pooling import Pooling
 from biencoder.towers.precision import Precision
@@ -153,6 +154,22 @@ def test_an_error_in_a_batch_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tower, "collate", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
     with pytest.raises(MemoryError, match="no room"):
         tower.encode(TEXTS)
+
+
+@pytest.mark.parametrize("errs", [True, False])
+def test_openvino_leaves_bfloat16_where_it_errs_beside_int8(monkeypatch: pytest.MonkeyPatch, errs: bool) -> None:
+    """As it does on processors with AMX, in layers of fewer than 64 outputs."""
+    infer = openvino_runner._infer
+    monkeypatch.setattr(openvino_runner, "arithmetic", lambda *_: "bfloat16")
+
+    def wrong(request: object, rows: TokenIds) -> FloatArray:
+        return infer(request, rows) * np.where(np.arange(64) % 2, 1, -1).astype(np.float32)
+
+    with monkeypatch.context() as patched:
+        if errs:
+            patched.setattr(openvino_runner, "_infer", wrong)
+        runner = make_runner(tiny.tower(hidden=64), "openvino", Precision.INT8, threads=1)
+    assert runner.execution()["arithmetic"] == f"int8 in groups of 64, rest {'float32' if errs else 'bfloat16'}"
 
 
 def test_torch_has_no_int8() -> None:
