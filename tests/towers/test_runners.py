@@ -168,7 +168,7 @@ def test_openvino_leaves_bfloat16_where_it_errs_beside_int8(monkeypatch: pytest.
     with monkeypatch.context() as patched:
         if errs:
             patched.setattr(openvino_runner, "_infer", wrong)
-        runner = make_runner(tiny.tower(hidden=64), "openvino", Precision.INT8, threads=1)
+        runner = make_runner("openvino", tiny.tower(hidden=64), Precision.INT8, threads=1)
     assert runner.execution()["arithmetic"] == f"int8 in groups of 64, rest {'float32' if errs else 'bfloat16'}"
 
 
