@@ -74,7 +74,6 @@ def fit(
     """
     bound_kernel_caches(training=True)  # before the plan encodes
     resolved, told_to = options or FitOptions(), progress or Progress()
-    _warn_of_few_kernels(model, resolved, told_to)
     resolved = resolved.model_copy(update={"measure": parse_measure(resolved.measure).name})
     if resolved.separate and model.shared:
         model = model.separated()
@@ -87,6 +86,7 @@ def fit(
         if finished:
             told_to.say(f"{folder} is finished: its model is taken as it is")
             return BiEncoder.load(folder / "model", precision=model.precision, runtime=model.runtime)
+        _warn_of_few_kernels(model, resolved, told_to)
         # Throughout by torch, as the plan measures it: another runtime would have to export weights whenever they have changed.
         with model.run_by("torch", precision=resolved.training.precision):
             _Fit(model, task, resolved, folder, teacher, told_to).run()
