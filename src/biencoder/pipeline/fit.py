@@ -33,7 +33,13 @@ from biencoder.run_folder import MEASURES, claim, write_json
 from biencoder.storage.folder import explain_os_errors, locked
 from biencoder.towers.bi_encoder import BiEncoder
 from biencoder.towers.cross_encoder import CrossEncoder
-from biencoder.towers.precision import Precision, arithmetic, bound_kernel_caches, keeps_kernels_of_training
+from biencoder.towers.precision import (
+    KERNELS_OF_TRAINING,
+    Precision,
+    arithmetic,
+    bound_kernel_caches,
+    keeps_kernels_of_training,
+)
 from biencoder.training.state import digest_of, weights_of
 
 _LOOKED_AT = 500
@@ -100,7 +106,8 @@ def _warn_of_few_kernels(model: BiEncoder, options: FitOptions, progress: Progre
     if device.type == "cpu" and bfloat16 and not keeps_kernels_of_training():
         progress.say(
             "this process had torch encode before, which then keeps too few prepared kernels for training: it may take twice "
-            "as long; call fit in a process of its own, or set ONEDNN_PRIMITIVE_CACHE_CAPACITY=24 before Python starts"
+            "as long; call fit in a process of its own, or set "
+            f"ONEDNN_PRIMITIVE_CACHE_CAPACITY={KERNELS_OF_TRAINING} before Python starts"
         )
 
 

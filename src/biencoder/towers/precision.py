@@ -10,7 +10,7 @@ import torch
 
 from biencoder.errors import ArgumentError
 
-_KERNELS_OF_ENCODING, _KERNELS_OF_TRAINING = 8, 24
+_KERNELS_OF_ENCODING, KERNELS_OF_TRAINING = 8, 24
 """Prepared matrix products that are kept. A layer has about six kinds of them forward and twenty with its backward pass; with
 too few, every layer prepares them anew, which takes longer than they do. With more, memory grows in encoding."""
 
@@ -81,11 +81,11 @@ def bound_kernel_caches(*, training: bool = False) -> None:
     Args:
         training: the process is going to train.
     """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(_KERNELS_OF_TRAINING if training else _KERNELS_OF_ENCODING))
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNELS_OF_TRAINING if training else _KERNELS_OF_ENCODING))
     os.environ.setdefault("LRU_CACHE_CAPACITY", str(_KERNELS_OF_ENCODING))
 
 
 def keeps_kernels_of_training() -> bool:
     """Whether this process keeps enough prepared matrix products for training, as far as its environment tells."""
     kept = os.environ.get("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "")
-    return not kept.isdecimal() or int(kept) >= _KERNELS_OF_TRAINING
+    return not kept.isdecimal() or int(kept) >= KERNELS_OF_TRAINING
