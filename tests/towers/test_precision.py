@@ -17,6 +17,8 @@ from biencoder.towers.precision import (
     keeps_kernels_of_training,
     running,
 )
+from biencoder.towers.tower import TowerSettings
+from tests import tiny
 
 CPU = torch.device("cpu")
 TEXTS = ["does aspirin lower cancer risk?", "The liver makes bile. " * 20, "zinc", "How long should a fever last in children"]
@@ -73,12 +75,35 @@ def test_kernel_caches_are_bounded_unless_the_user_has_set_them(monkeypatch: pyt
     assert os.environ["LRU_CACHE_CAPACITY"] == "8"
 
 
-def test_training_keeps_the_kernels_of_a_whole_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_keeps_the_kernels_of_all_lengths(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
     bound_kernel_caches(training=True)
     bound_kernel_caches()
-    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "24"
+    assert os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "512"
     assert keeps_kernels_of_training()
     monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "8")
     bound_kernel_caches(training=True)
     assert not keeps_kernels_of_training()
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_rows_in_bfloat16_are_as_long_as_few_others(monkeypatch: pytest.MonkeyPatch, *, has: bool) -> None:
+    """Every length is a kernel to be prepared."""
+    monkeypatch.setattr(precision, "has_bfloat16", lambda _: has)
+    tower, encoder = tiny.tower(TowerSettings(max_length=30)), tiny.cross_encoder()
+    encoder.precision = Precision.FAST
+    texts = [" ".join(["heart"] * count) for count in range(1, 40)]
+    widths: dict[str, set[int]] = {"tower": set(), "pairs": set()}
+    tower.backbone.register_forward_pre_hook(
+        lambda _, __, given: widths["tower"].add(given["input_ids"].shape[1]), with_kwargs=True
+    )
+    encoder.module.register_forward_pre_hook(
+        lambda _, __, given: widths["pairs"].add(given["input_ids"].shape[1]), with_kwargs=True
+    )
+    found = tower.encode(texts, precision=Precision.FAST, token_budget=64)
+    scores = encoder.score([("liver", text) for text in texts])
+    own = {"tower": {8, 16, 24, 30}, "pairs": {16, 32}}  # a budget of 1,024 tokens takes many short pairs together
+    assert (widths == own) is has
+    alone = np.concatenate([tower.encode([text]) for text in texts])
+    np.testing.assert_allclose(found, alone, atol=0.02)
+    np.testing.assert_allclose(scores, tiny.cross_encoder().score([("liver", text) for text in texts]), atol=0.1)

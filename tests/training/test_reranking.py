@@ -310,6 +310,19 @@ def test_too_few_lists(examples: list[Example], count: int) -> None:
     )
 
 
+@pytest.mark.parametrize(("has", "expected"), [(True, {8, 16, 24, 32}), (False, set(range(1, 33)))])
+def test_rows_are_padded_to_multiples_in_bfloat16(
+    examples: list[Example], monkeypatch: pytest.MonkeyPatch, *, has: bool, expected: set[int]
+) -> None:
+    monkeypatch.setattr(precision, "has_bfloat16", lambda _: has)
+    widths: set[int] = set()
+    encoder = fresh()
+    encoder.module.register_forward_pre_hook(lambda _, __, given: widths.add(given["input_ids"].shape[1]), with_kwargs=True)
+    train_reranker(encoder, examples, options(precision="fast", token_budget=64))
+    assert widths <= expected
+    assert (widths <= {8, 16, 24, 32}) is has
+
+
 def test_a_shorter_length_during_training(examples: list[Example], monkeypatch: pytest.MonkeyPatch) -> None:
     lengths: list[int] = []
     own = CrossEncoder.collate

@@ -30,7 +30,7 @@ from biencoder.towers.cross_encoder_folder import (
     write_classifier,
 )
 from biencoder.towers.digests import architecture_of, tokenizer_digest, weights_digest
-from biencoder.towers.precision import Precision, arithmetic, running
+from biencoder.towers.precision import Precision, arithmetic, row_multiple, running
 from biencoder.towers.sources import find_model
 from biencoder.towers.tokens import CHARACTERS_A_TOKEN, cutting_tokenizer, head
 
@@ -218,11 +218,13 @@ class CrossEncoder:
         unique, positions = distinct([(query, document) for query, document in pairs])
         scores = np.empty(len(unique), dtype=np.float32)
         done = 0
+        multiple = row_multiple(arithmetic(self.precision, self.device))
         with self._scoring():
             for start in range(0, len(unique), _BLOCK):
                 rows = self.tokenise(unique[start : start + _BLOCK])
-                for batch in length_sorted_batches([len(row.ids) for row in rows], token_budget=self.token_budget):
-                    found = self(self.collate([rows[place] for place in batch]))
+                lengths = [len(row.ids) for row in rows]
+                for batch in length_sorted_batches(lengths, token_budget=self.token_budget, multiple=multiple):
+                    found = self(self.collate([rows[place] for place in batch], multiple=multiple))
                     scores[[start + place for place in batch]] = found.cpu().numpy()
                     done += len(batch)
                     if progress is not None:

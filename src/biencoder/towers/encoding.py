@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -55,7 +56,7 @@ def encode_windows(
     Raises:
         ArgumentError: where a text cannot be tokenised.
     """
-    plan = length_sorted_batches if runner.padded else equal_length_batches
+    plan = partial(length_sorted_batches, multiple=runner.multiple) if runner.padded else equal_length_batches
     budget = token_budget or runner.token_budget
     done = 0
     with _Workers(runner) as workers, ThreadPoolExecutor(1, thread_name_prefix="tokenise") as tokenising:

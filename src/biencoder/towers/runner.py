@@ -23,12 +23,14 @@ class Runner(ABC):
         streams: batches that run best at the same time, each in a session of its own.
         token_budget: tokens a batch at which this runtime runs best.
         padded: whether a batch may hold texts of different lengths.
+        multiple: of which there are tokens in a row of a padded batch.
     """
 
     name: ClassVar[str]
     streams: int = 1
     token_budget: int = 1536
     padded: bool = False
+    multiple: int = 1
 
     @abstractmethod
     def session(self) -> AbstractContextManager[Run]:

@@ -11,7 +11,7 @@ from transformers.utils.import_utils import is_flash_attn_2_available
 
 from biencoder.errors import ArgumentError
 from biencoder.scoring import FloatArray
-from biencoder.towers.precision import Precision, arithmetic, running
+from biencoder.towers.precision import Precision, arithmetic, row_multiple, running
 from biencoder.towers.runner import Run, Runner, TokenIds
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class TorchRunner(Runner):
         self._precision = precision
         self._threads = threads
         self.padded = True
+        self.multiple = row_multiple(arithmetic(precision, tower.device))
         self.token_budget = _CPU_TOKENS if tower.device.type == "cpu" else _GPU_TOKENS
 
     @contextmanager
@@ -62,7 +63,7 @@ class TorchRunner(Runner):
             tower.train(training)
 
     def _run(self, rows: TokenIds) -> FloatArray:
-        vectors: FloatArray = self._tower(*self._tower.collate(rows)).cpu().numpy()
+        vectors: FloatArray = self._tower(*self._tower.collate(rows, multiple=self.multiple)).cpu().numpy()
         return vectors
 
     def execution(self) -> dict[str, str]:

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from biencoder.data.batches import length_sorted_batches
 from biencoder.errors import ArgumentError
-from biencoder.towers.precision import Precision, arithmetic, running
+from biencoder.towers.precision import Precision, arithmetic, row_multiple, running
 from biencoder.towers.tower import Tower
 from biencoder.training import attention
 from biencoder.training.optimisation import dropout_set
 from biencoder.training.options import TrainingOptions
-from biencoder.training.portions import Portions, row_multiple
+from biencoder.training.portions import Portions
 from biencoder.training.shortcuts import EmbeddingGradient, shortened
 
 Attention = Literal["fused", "plain"]
@@ -50,7 +50,7 @@ class Way:
     @property
     def multiple(self) -> int:
         """Of which there are tokens in a row of a micro-batch."""
-        return row_multiple(bfloat16=self.weights != "float32")
+        return row_multiple("float32" if self.weights == "float32" else "bfloat16")
 
     def __str__(self) -> str:
         return f"{self.attention} attention, {self.weights} weights"

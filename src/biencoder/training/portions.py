@@ -14,7 +14,6 @@ _CPU_TOKENS = 1024
 """Larger micro-batches leave the cache (docs/experiments.md)."""
 _GPU_TOKENS = 16384
 """A GPU then computes for about as long as it takes to launch a small backbone's kernels; more would only be padded more."""
-_BFLOAT16_MULTIPLE = 8
 _ACTIVATION_BYTES = 56
 """Of a token, for each layer and dimension: what a backward pass needs, measured on all-MiniLM-L6-v2."""
 
@@ -61,15 +60,6 @@ class Portions:
             micro_batch=micro_batch if options.token_budget is None else options.token_budget,
             held=held if options.graph_tokens is None else options.graph_tokens,
         )
-
-
-def row_multiple(*, bfloat16: bool) -> int:
-    """Of which there are tokens in a row of a micro-batch.
-
-    On processors every shape of a bfloat16 matrix product is prepared, for one to five milliseconds, before it is computed:
-    few different lengths are worth some padding. GPUs compute multiples of 8 faster.
-    """
-    return _BFLOAT16_MULTIPLE if bfloat16 else 1
 
 
 def tokens_that_fit(memory: int, backbone: PreTrainedModel) -> int:

@@ -22,14 +22,14 @@ from biencoder.errors import ArgumentError, DivergedError
 from biencoder.progress import Progress
 from biencoder.records import Example
 from biencoder.towers.cross_encoder import CrossEncoder, PairTokens
-from biencoder.towers.precision import Precision, arithmetic, bound_kernel_caches, running
+from biencoder.towers.precision import Precision, arithmetic, bound_kernel_caches, row_multiple, running
 from biencoder.training import attention
 from biencoder.training.course import Course
 from biencoder.training.distributed import from_first, processes, sum_gradients
 from biencoder.training.gradient_cache import MicroBatches, backward
 from biencoder.training.lists import CandidateList, list_cross_entropy, make_lists
 from biencoder.training.optimisation import seed_of, seed_of_part
-from biencoder.training.portions import Portions, row_multiple
+from biencoder.training.portions import Portions
 from biencoder.training.reranker_options import RerankerOptions
 from biencoder.training.shortcuts import EmbeddingGradient, shortened
 from biencoder.training.state import digest_of
@@ -194,7 +194,7 @@ class _Run:
     def parts(self, rows: Sequence[PairTokens], seed: int, begun: int) -> tuple[MicroBatches, Tensor]:
         """Pairs as micro-batches, and where the score of each lies among all; ``begun`` are the step's micro-batches before."""
         device, precision = self.encoder.device, Precision.of(self.options.precision)
-        multiple = row_multiple(bfloat16=arithmetic(precision, device) == "bfloat16")
+        multiple = row_multiple(arithmetic(precision, device))
         lengths = [len(row.ids) for row in rows]
         batches = length_sorted_batches(lengths, token_budget=self.portions.micro_batch, multiple=multiple)
         scores = partial(_scores, self.worker, multiple=multiple)
