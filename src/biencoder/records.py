@@ -60,6 +60,17 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class FirstStageWeight:
+    """How much the score of a first stage counts beside a cross-encoder's, and which first stage that was measured with.
+
+    ``first_stage`` is what `biencoder.search.reranker.first_stage_of` says of it.
+    """
+
+    weight: float
+    first_stage: str
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """One search result; ``rank`` counts from 1 and a higher ``score`` is better."""
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,25 +14,20 @@ from biencoder.data.hold_out import Apart
 from biencoder.data.sampling import sample
 from biencoder.data.training_split import held_out_note, training_examples, with_dev
 from biencoder.errors import DataError
-from biencoder.evaluation import Retriever, evaluate, parse_measure
+from biencoder.evaluation import parse_measure
 from biencoder.evaluation.basis import basis_of
+from biencoder.evaluation.candidates import Candidates, Reranked
 from biencoder.mining import MiningOptions, mine, read_examples
 from biencoder.progress import Progress
-from biencoder.records import Example, Hit
+from biencoder.records import Example
 from biencoder.run_folder import EXAMPLES, MEASURES, claim, write_examples, write_json
-from biencoder.search.keywords import KeywordSearcher
 from biencoder.search.model import Model
-from biencoder.search.reranker import Reranker
-from biencoder.search.searcher import Searcher
 from biencoder.storage.folder import explain_os_errors, locked
 from biencoder.towers.cross_encoder import CrossEncoder
 from biencoder.towers.precision import bound_kernel_caches
 from biencoder.training.reranker_options import RerankerOptions
 from biencoder.training.reranking import RerankerTraining, train_reranker
 from biencoder.training.state import digest_of
-
-_QUERIES = 16
-"""Dev queries that are reranked together; enough for batches of pairs that are about equally long."""
 
 
 class ListOptions(MiningOptions):
@@ -104,8 +96,8 @@ def fit_reranker(
         progress: is told what goes on.
 
     Returns:
-        The cross-encoder with the weights that reranked the dev queries best. Whether they beat the first stage is said, and
-        stands in `measures.json`.
+        The cross-encoder with the weights that reranked the dev queries best, and with how much of the first stage's score that
+        was (`CrossEncoder.first_stage`). Whether they beat the first stage alone is said, and stands in `measures.json`.
 
     Raises:
         DataError: where there is nothing to train on.
@@ -192,7 +184,7 @@ class _Job:
         identity = None if self.retriever is None else self.retriever.identity
         return {
             "kind": "run",
-            "version": 3,
+            "version": 4,
             "task": "reranker",
             "options": self.options.model_dump(mode="json"),
             "start": {"reranker": self.encoder.fingerprint(), "fresh": self.encoder.fresh},
@@ -206,20 +198,24 @@ class _Job:
         if self.held_out:
             self.progress.say(held_out_note(self.collection, self.options))
         examples = self._examples()
-        dev = _Dev.find(self.collection, self.options, self.retriever, self.progress)
-        before = dev.score(dev, Progress())
-        self.progress.say(f"{self.options.measure} on {self.options.dev_split}: {before:.4f} before reranking")
-
-        def validate(candidate: CrossEncoder) -> float:
-            score = dev.score(Reranker(dev, candidate, depth=self.options.candidates), self.progress)
-            self.progress.say(f"{self.options.measure} on {self.options.dev_split}: {score:.4f}")
-            return score
-
+        judge = _Judge(self._candidates(), self.progress)
         training = self.options.training
         result = train_reranker(
-            self.encoder, examples, training, folder=self.folder / "training", validate=validate, progress=self.progress
+            self.encoder, examples, training, folder=self.folder / "training", validate=judge.score, progress=self.progress
         )
-        self._finish(result, dev, before)
+        self._finish(result, judge)
+
+    def _candidates(self) -> Candidates:
+        options, split = self.options, self.options.dev_split
+        queries, documents, seed = options.dev_queries, options.dev_documents, options.training.seed
+        return Candidates.find(
+            sample(self.collection, split, queries=queries, documents=documents, seed=seed),
+            split,
+            retriever=self.retriever,
+            measure=options.measure,
+            depth=options.candidates,
+            progress=self.progress,
+        )
 
     def _examples(self) -> list[Example]:
         path = self.folder / EXAMPLES
@@ -230,11 +226,14 @@ class _Job:
         mine(self.retriever, self.collection, out=path, split=split, options=options, progress=self.progress)
         return read_examples(path)
 
-    def _finish(self, result: RerankerTraining, dev: _Dev, before: float) -> None:
-        after, measure = result.scores[result.chosen_step], self.options.measure
-        helps = after > before
+    def _finish(self, result: RerankerTraining, judge: _Judge) -> None:
+        score, before, measure = result.scores[result.chosen_step], judge.before, self.options.measure
+        chosen = judge.of(score, self.encoder)
+        self.encoder.first_stage = chosen.weight
+        helps = score > before
+        weight = f", with {chosen.weight.weight:g} times the first stage's score" if chosen.weight.weight else ""
         self.progress.say(
-            f"reranking helps: {measure} on dev {before:.4f} → {after:.4f} (step {result.chosen_step})"
+            f"reranking helps: {measure} on dev {before:.4f} → {score:.4f} (step {result.chosen_step}{weight})"
             if helps
             else f"reranking does not help: dev {measure} never exceeded the {before:.4f} of the first stage"
         )
@@ -242,7 +241,9 @@ class _Job:
             "measure": measure,
             "first_stage": before,
             "dev": {str(step): score for step, score in sorted(result.scores.items())},
-            "dev_queries": len(dev.collection.queries(self.options.dev_split)),
+            "alone": chosen.alone,
+            "first_stage_weight": chosen.weight.weight,
+            "dev_queries": judge.queries,
             "held_out": self.held_out,
             "candidates": self.options.candidates,
             "chosen_step": result.chosen_step,
@@ -255,41 +256,29 @@ class _Job:
         write_json(self.folder / MEASURES, measures)
 
 
-@dataclass(frozen=True, slots=True)
-class _Dev:
-    """Dev queries with their candidates: a first stage whose answers are known."""
+class _Judge:
+    """Says on dev how good a cross-encoder is, and keeps what it found of the best."""
 
-    collection: Collection
-    split: str
-    measure: str
-    hits: dict[str, list[Hit]]
+    def __init__(self, candidates: Candidates, progress: Progress) -> None:
+        self._candidates = candidates
+        self._progress = progress
+        self._best: Reranked | None = None
+        self._name = f"{candidates.measure} on {candidates.split}"
+        self.before = candidates.before()
+        self.queries = len(candidates.collection.queries(candidates.split))
+        progress.say(f"{self._name}: {self.before:.4f} before reranking")
 
-    @classmethod
-    def find(cls, whole: Collection, options: RerankFitOptions, retriever: Model | None, progress: Progress) -> _Dev:
-        """Search for the queries once; all evaluations rerank the same candidates."""
-        split, seed = options.dev_split, options.training.seed
-        collection = sample(whole, split, queries=options.dev_queries, documents=options.dev_documents, seed=seed)
-        texts = [query.text for query in collection.queries(split)]
-        searcher: Retriever
-        if retriever is None:
-            searcher = KeywordSearcher.build(collection.documents)
-        else:
-            searcher = Searcher.in_memory(retriever, collection.documents, progress=progress)
-        found = searcher.search_many(texts, k=options.candidates)
-        return cls(collection, split, options.measure, dict(zip(texts, found, strict=True)))
+    def score(self, encoder: CrossEncoder) -> float:
+        """The measure with the best weight of the first stage's score."""
+        found = self._candidates.reranked(encoder, progress=self._progress)
+        if self._best is None or found.score > self._best.score:
+            self._best = found
+        alone = f" ({found.alone:.4f} without the first stage's score)" if found.weight.weight else ""
+        self._progress.say(f"{self._name}: {found.score:.4f}{alone}")
+        return found.score
 
-    def search_many(self, queries: Sequence[str], *, k: int) -> list[list[Hit]]:
-        """The first of each query's candidates."""
-        return [self.hits[query][:k] for query in queries]
-
-    def score(self, retriever: Retriever, progress: Progress) -> float:
-        """The measure of what answers the dev queries, a few at a time so that the bar moves."""
-        found = evaluate(
-            retriever,
-            self.collection,
-            split=self.split,
-            measures=[self.measure],
-            block_size=_QUERIES,
-            progress=partial(progress, "reranking"),
-        )
-        return found.measures[self.measure]
+    def of(self, score: float, encoder: CrossEncoder) -> Reranked:
+        """What was found when the chosen weights were judged; they are judged again where that was before a restart."""
+        if self._best is not None and self._best.score == score:
+            return self._best
+        return self._candidates.reranked(encoder, progress=self._progress)

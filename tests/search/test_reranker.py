@@ -9,10 +9,11 @@ import pytest
 from biencoder.data.collection import Collection
 from biencoder.errors import ArgumentError
 from biencoder.evaluation import evaluate
-from biencoder.records import Document, Hit
+from biencoder.records import Document, FirstStageWeight, Hit
 from biencoder.scoring import FloatArray
 from biencoder.search import KeywordSearcher, Reranker, Searcher
 from biencoder.search import reranker as module
+from biencoder.search.reranker import first_stage_of
 from tests import tiny
 from tests.search.fakes import FakeModel, corpus
 
@@ -94,6 +95,51 @@ def test_a_query_without_candidates() -> None:
     assert [[hit.id for hit in hits] for hits in reranker.search_many(["unknown", "heart"])] == [[], ["d2"]]
 
 
+class Trained(CountingWords):
+    """One whose training has measured how much the first stage's score counts."""
+
+    def __init__(self, first_stage: str | None) -> None:
+        super().__init__()
+        self.first_stage = None if first_stage is None else FirstStageWeight(2.5, first_stage)
+
+
+def test_the_first_stages_score_counts_as_much_as_it_is_told(searcher: Searcher) -> None:
+    candidates = {hit.id: hit for hit in searcher.search("aspirin heart", k=30)}
+    words = {name: float(f"{hit.title} {hit.text}".split().count("aspirin")) for name, hit in candidates.items()}
+    expected = {name: words[name] + 30 * hit.score for name, hit in candidates.items()}
+    found = Reranker(searcher, CountingWords(), depth=30, weight=30).search("aspirin heart", k=30)
+    order = sorted(expected.items(), key=lambda one: -one[1])
+    assert [(hit.id, hit.score) for hit in found] == order != list(expected.items())
+    assert [hit.id for hit in found] != sorted(words, key=lambda name: -words[name])
+
+
+def test_a_measured_weight_is_taken_for_its_own_first_stage(searcher: Searcher) -> None:
+    keywords = KeywordSearcher.build(DOCUMENTS)
+    own = first_stage_of(searcher)
+    assert own is not None
+    assert (first_stage_of(keywords), first_stage_of(CountingHits())) == ("bm25", None)
+    assert own == first_stage_of(Searcher.in_memory(FakeModel(), DOCUMENTS[:3]))
+    assert own != first_stage_of(Searcher.in_memory(FakeModel("b"), DOCUMENTS[:3]))
+    assert Reranker(searcher, Trained(own)).weight == Reranker(keywords, Trained("bm25")).weight == 2.5
+    for encoder in (Trained("bm25"), Trained(None), CountingWords()):
+        assert Reranker(searcher, encoder).weight == 0
+    assert Reranker(CountingHits(), Trained("bm25")).weight == 0
+    assert Reranker(searcher, Trained(own), weight=0).weight == 0
+
+
+class CountingHits:
+    """A first stage of somebody else."""
+
+    def search_many(self, queries: Sequence[str], *, k: int) -> list[list[Hit]]:
+        return [[Hit(1, "d", 1.0)][:k] for _ in queries]
+
+
+def test_fused_scores_are_not_added(searcher: Searcher) -> None:
+    weighed, plain = (Reranker(searcher, CountingWords(), depth=9, weight=weight) for weight in (1000, 0))
+    assert weighed.search("aspirin liver", hybrid=True) == plain.search("aspirin liver", hybrid=True)
+    assert weighed.search("aspirin liver", hybrid=False) != plain.search("aspirin liver", hybrid=False)
+
+
 def test_it_can_be_evaluated(tiny_collection: Collection) -> None:
     keywords = KeywordSearcher.build(tiny_collection.documents)
     found = evaluate(Reranker(keywords, CountingWords(), depth=10), tiny_collection, measures=["MRR@10", "Recall@100"])
@@ -109,3 +155,6 @@ def test_bad_arguments(searcher: Searcher) -> None:
         Reranker(searcher, CountingWords()).search("aspirin", k=0)
     with pytest.raises(ArgumentError, match=r"^the query is empty; give it at least one word$"):
         Reranker(searcher, CountingWords()).search(" ")
+    for weight in (-1.0, float("inf"), float("nan")):
+        with pytest.raises(ArgumentError, match=r"^the first stage's weight is .*; it must be a number that is not negative$"):
+            Reranker(searcher, CountingWords(), weight=weight)

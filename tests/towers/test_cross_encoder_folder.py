@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from biencoder.errors import ModelError
+from biencoder.records import FirstStageWeight
 from biencoder.towers.bi_encoder import BiEncoder
 from biencoder.towers.cross_encoder import CrossEncoder
 from biencoder.towers.cross_encoder_folder import SCALE
@@ -43,6 +44,22 @@ def test_save_then_load_is_the_same(folder: Path) -> None:
     own = json.loads((folder / "reranker.json").read_text())
     assert own == {"format": 1, "max_length": 32, "scale": SCALE, "fingerprint": encoder.fingerprint()}
     assert SCALE == "logit: a difference of two scores of one query is the log-odds that the first is the more relevant"
+
+
+def test_the_first_stages_weight_is_kept(folder: Path) -> None:
+    encoder = CrossEncoder.load(folder)
+    assert encoder.first_stage is None
+    encoder.first_stage = FirstStageWeight(2.5, "bm25")
+    encoder.save(folder)
+    assert CrossEncoder.load(folder).first_stage == encoder.at_length(16).first_stage == encoder.first_stage
+    assert CrossEncoder.load(folder, max_length=16).first_stage == encoder.first_stage
+    assert CrossEncoder.load(folder).fingerprint() == encoder.fingerprint() == tiny.cross_encoder().fingerprint()
+
+
+@pytest.mark.parametrize("damaged", [{"weight": 1}, {"weight": -1, "first_stage": "bm25"}, "bm25", {"weight": None}])
+def test_a_damaged_weight(folder: Path, damaged: Any) -> None:
+    change(folder / "reranker.json", first_stage=damaged)
+    assert refusal(folder).startswith(f"{folder / 'reranker.json'} is damaged (at ")
 
 
 def test_saving_changes_nothing_and_replaces_the_old_folder(folder: Path) -> None:

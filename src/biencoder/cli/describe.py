@@ -166,6 +166,7 @@ def _reranker(source: str, folder: Path, *, verify: bool) -> Facts:
         "parameters": sum(weights.numel() for weights in encoder.module.parameters()),
         "max_length": encoder.max_length,
         "scale": SCALE,
+        "first_stage": None if encoder.first_stage is None else asdict(encoder.first_stage),
         "fingerprint": encoder.fingerprint(),
         "execution": encoder.execution,
         "saved_by_biencoder": own,

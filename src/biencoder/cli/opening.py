@@ -75,7 +75,11 @@ def open_reranker(
     from biencoder.towers.cross_encoder import CrossEncoder
 
     precision = "fast" if running["precision"] == "int8" else running["precision"]
-    return Reranker(searcher, CrossEncoder.load(name, precision=precision), depth)
+    encoder = CrossEncoder.load(name, precision=precision)
+    reranker, measured = Reranker(searcher, encoder, depth), encoder.first_stage
+    if measured is not None and measured.weight and not reranker.weight:
+        progress.say(f"{name} was trained to rerank another first stage, whose scores it adds to its own; here it adds none")
+    return reranker
 
 
 def read_measures(run: Path) -> dict[str, Any]:

@@ -79,11 +79,14 @@ def _print(result: dict[str, Any], *, collection: str, retriever: str, out: Path
     last, step = max(map(int, result["dev"])), result["chosen_step"]
     reranked = result["dev"][str(step)]
     verdict = f"step {step} of {last}" if result["helps"] else "no better than the first stage: more pairs, epochs or negatives"
+    weight = result["first_stage_weight"]
+    added = [("… by its own scores", f"{result['alone']:.4f}  (the first stage's are added {weight:g}-fold)")] if weight else []
     dev = f"{result['dev_queries']:,} dev queries" + (", held out of train" if result["held_out"] else "")
     print_facts(
         [
             (f"{result['measure']} of {retriever}", f"{result['first_stage']:.4f}  ({dev})"),
             (f"{result['measure']} reranked", f"{reranked:.4f}  ({verdict})"),
+            *added,
             ("trained on", f"{result['lists']:,} lists of {result['pairs']:,} pairs"),
             ("model", result["model"]),
         ]

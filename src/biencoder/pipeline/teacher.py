@@ -190,7 +190,7 @@ class Teaching:
             searcher = Searcher.in_memory(model, self._dev.documents, progress=self._progress)
             own = evaluate(searcher, self._dev, split=split, measures=[measure])
             self._progress.say(f"reranking {JUDGED_DEPTH} results of {own.queries} dev queries")
-            reranker = Reranker(searcher, encoder, depth=JUDGED_DEPTH)
+            reranker = Reranker(searcher, encoder, depth=JUDGED_DEPTH, weight=0.0)
             reranked = evaluate(reranker, self._dev, split=split, measures=[measure])
             found = {"model": own.measures[measure], "reranked": reranked.measures[measure]}
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from biencoder.cores import threads_to_use
 from biencoder.data.batches import distinct, length_sorted_batches, padded_width
 from biencoder.errors import ArgumentError, ModelError
 from biencoder.identity import fingerprint, short
+from biencoder.records import FirstStageWeight
 from biencoder.scoring import FloatArray
 from biencoder.storage.folder import writing
 from biencoder.towers.backbone import longest_input, move
@@ -69,6 +70,7 @@ class CrossEncoder:
         max_length: tokens of a pair, the special ones included; the longer of the two texts is cut until both fit.
         precision: ``exact`` (float32) or ``fast`` (bfloat16 where the processor has it).
         fresh: says that the head is random and the scores mean nothing yet.
+        first_stage: how much the score of which first stage counts beside these scores; `biencoder.search.Reranker` adds it.
 
     Raises:
         ArgumentError: where the length or the precision cannot be used.
@@ -87,6 +89,7 @@ class CrossEncoder:
         max_length: int,
         precision: Precision | str = Precision.EXACT,
         fresh: bool = False,
+        first_stage: FirstStageWeight | None = None,
     ) -> None:
         self.precision = Precision.of(precision)
         if self.precision is Precision.INT8:
@@ -98,6 +101,7 @@ class CrossEncoder:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.fresh = fresh
+        self.first_stage = first_stage
         self._joiner = cutting_tokenizer(tokenizer, max_length, pairs=True)
         self._cutter = cutting_tokenizer(tokenizer, max_length)
         self._takes_types = _takes_types(module, tokenizer)
@@ -126,7 +130,13 @@ class CrossEncoder:
         """
         folder = find_model(source)
         parts = read_classifier(folder, name=os.fspath(source))
-        encoder = cls(parts.module, parts.tokenizer, max_length=parts.max_length, precision=precision)
+        encoder = cls(
+            parts.module,
+            parts.tokenizer,
+            max_length=parts.max_length,
+            precision=precision,
+            first_stage=parts.first_stage,
+        )
         if parts.fingerprint is not None and parts.fingerprint != (found := encoder.fingerprint()):
             raise ModelError(
                 f"{folder}: the weights, tokenizer or settings are not those that were saved (fingerprint {short(found)}, "
@@ -172,7 +182,14 @@ class CrossEncoder:
         """
         if max_length is None or max_length == self.max_length:
             return self
-        return CrossEncoder(self.module, self.tokenizer, max_length=max_length, precision=self.precision, fresh=self.fresh)
+        return CrossEncoder(
+            self.module,
+            self.tokenizer,
+            max_length=max_length,
+            precision=self.precision,
+            fresh=self.fresh,
+            first_stage=self.first_stage,
+        )
 
     def to(self, device: str | None) -> CrossEncoder:
         """Move to a device; None is the first GPU, where there is one.
@@ -336,7 +353,7 @@ class CrossEncoder:
         target = Path(folder)
         if target.is_dir() and any(target.iterdir()) and not (target / OWN).exists():
             raise ModelError(f"{target} holds something that biencoder did not write; choose another place")
-        parts = Parts(self.module, self.tokenizer, self.max_length, self.fingerprint())
+        parts = Parts(self.module, self.tokenizer, self.max_length, self.fingerprint(), self.first_stage)
         with writing(target) as new:
             write_classifier(parts, new)
 

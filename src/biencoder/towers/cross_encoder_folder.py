@@ -1,20 +1,22 @@
 """The folder of a cross-encoder, read and written: it opens in transformers and sentence-transformers, and theirs open here.
 
-Beside the files that transformers reads stands `reranker.json`: the length, the scale of the scores, and the fingerprint, which
-is checked whenever the folder is read.
+Beside the files that transformers reads stands `reranker.json`: the length, the scale of the scores, how much the first stage's
+score counts beside them, and the fingerprint, which is checked whenever the folder is read.
 """
 
 from __future__ import annotations
 
 import copy
 import json
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from biencoder.errors import ModelError
+from biencoder.records import FirstStageWeight
 from biencoder.towers.backbone import (
     load_classifier,
     load_tokenizer,
@@ -45,6 +47,7 @@ class Parts:
     tokenizer: PreTrainedTokenizerFast
     max_length: int
     fingerprint: str | None = None
+    first_stage: FirstStageWeight | None = None
     fresh: bool = False
 
 
@@ -122,20 +125,38 @@ def write_classifier(parts: Parts, folder: Path) -> None:
     config["sentence_transformers"] = {"activation_fn": "torch.nn.modules.linear.Identity"}
     _write_json(folder / "config.json", config)
     own = {"format": FORMAT, "max_length": parts.max_length, "scale": SCALE, "fingerprint": parts.fingerprint}
+    if parts.first_stage is not None:
+        own["first_stage"] = asdict(parts.first_stage)
     _write_json(folder / OWN, own)
 
 
-def _read_own(folder: Path) -> tuple[int, str] | None:
-    """Length and fingerprint, where biencoder has written the folder."""
+def _read_own(folder: Path) -> tuple[int, str, FirstStageWeight | None] | None:
+    """Length, fingerprint and the first stage's weight, where biencoder has written the folder."""
     if not (folder / OWN).exists():
         return None
     own = read_object(folder / OWN)
     if own.get("format") != FORMAT:
         raise ModelError(f"{folder / OWN} has format {own.get('format')}; this biencoder reads format {FORMAT}")
     try:
-        return int(own["max_length"]), str(own["fingerprint"])
+        return int(own["max_length"]), str(own["fingerprint"]), _first_stage(own.get("first_stage"))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{folder / OWN} is damaged (at {error}); save the reranker again") from None
+
+
+def _first_stage(found: Any) -> FirstStageWeight | None:
+    """The weight that a folder records.
+
+    Raises:
+        KeyError: where a part is missing.
+        TypeError: where a part is of another kind.
+        ValueError: where the weight is no number that can be used.
+    """
+    if found is None:
+        return None
+    weight, name = float(found["weight"]), str(found["first_stage"])
+    if not 0 <= weight < math.inf:
+        raise ValueError(f"the weight {weight}")
+    return FirstStageWeight(weight, name)
 
 
 def _check_modules(folder: Path) -> None:
