@@ -11,7 +11,7 @@ from biencoder.data.collection import Collection
 from biencoder.errors import ArgumentError, DataError, LockedError, StorageError
 from biencoder.evaluation import evaluate
 from biencoder.mining import MiningOptions, mine, read_examples
-from biencoder.records import Judgement
+from biencoder.records import FirstStageWeight, Judgement
 from biencoder.reranking import RerankFitOptions, fit_reranker
 from biencoder.run_folder import read_run
 from biencoder.search import KeywordSearcher, Reranker, Searcher
@@ -87,7 +87,9 @@ def test_it_learns_to_rerank_bm25(fresh: CrossEncoder, collection: Collection, t
     assert (found["helps"], found["lists"], found["pairs"], found["dev_queries"]) == (True, 60, 60, 20)
     assert best == max(found["dev"].values()) > dev + 0.2
     assert notes.said[0] == f"nDCG@10 on dev: {dev:.4f} before reranking"
-    assert notes.said[-1] == f"reranking helps: nDCG@10 on dev {dev:.4f} → {best:.4f} (step {found['chosen_step']})"
+    how = f"step {found['chosen_step']}; p = {found['p_value']:.4f}"
+    assert notes.said[-1] == f"reranking helps: nDCG@10 on dev {dev:.4f} → {best:.4f} ({how})"
+    assert (found["first_stage_weight"], found["alone"], found["p_value"] < 0.01) == (0.0, best, True)
     saved = CrossEncoder.load(tmp_path / "run")
     assert weights(saved) == weights(encoder)
     assert saved.fingerprint() == encoder.fingerprint()
@@ -95,6 +97,40 @@ def test_it_learns_to_rerank_bm25(fresh: CrossEncoder, collection: Collection, t
     assert [one.positive for one in examples] == [one.positive for one in collection.examples("train")]
     assert {len(one.negatives) for one in examples} == {3}
     assert not (tmp_path / "run" / "training").exists()
+
+
+def test_the_first_stage_helps_a_poor_reranker(tiny_model_folder: Path, tmp_path: Path) -> None:
+    """A head that has learned nothing, behind a first stage that knows."""
+    easy, notes = tiny.collection(), Interrupting(-1)
+    chosen = options({"epochs": 2, "learning_rate": 1e-9})
+    encoder = fit_reranker(start(tiny_model_folder), easy, out=tmp_path / "run", options=chosen, progress=notes)
+    found = measures(tmp_path / "run")
+    weight = found["first_stage_weight"]
+    best = found["dev"][str(found["chosen_step"])]
+    assert weight > 0
+    assert best > found["alone"] + 0.1
+    assert encoder.first_stage == FirstStageWeight(weight, "bm25, english, k1 0.9, b 0.4")
+    assert CrossEncoder.load(tmp_path / "run").first_stage == encoder.first_stage
+    assert f"nDCG@10 on dev: {best:.4f} ({found['alone']:.4f} without the first stage's score)" in notes.said
+    dev = Reranker(KeywordSearcher.build(easy.documents), encoder, 10)
+    assert dev.weight == weight
+    again = evaluate(dev, easy, split="dev", measures="nDCG@10").measures["nDCG@10"]
+    assert again == pytest.approx(best, abs=0.03)  # BM25 finds some equally good, in the order of the corpus
+
+
+def test_what_was_judged_before_a_restart_is_judged_again(tiny_model_folder: Path, tmp_path: Path) -> None:
+    easy, chosen = tiny.collection(), options({"epochs": 2, "learning_rate": 1e-9})  # the first of two equal looks stands
+    fit_reranker(start(tiny_model_folder), easy, out=tmp_path / "whole", options=chosen)
+    last = max(map(int, measures(tmp_path / "whole")["dev"]))
+    assert measures(tmp_path / "whole")["chosen_step"] < last
+    with pytest.raises(KeyboardInterrupt):
+        fit_reranker(start(tiny_model_folder), easy, out=tmp_path / "run", options=chosen, progress=Stopping(last - 1))
+    fit_reranker(start(tiny_model_folder), easy, out=tmp_path / "run", options=chosen)
+    whole, run = measures(tmp_path / "whole"), measures(tmp_path / "run")
+    assert run | {"lists_per_second": 0} == whole | {"lists_per_second": 0}
+    assert (tmp_path / "run" / "model" / "reranker.json").read_bytes() == (
+        tmp_path / "whole" / "model" / "reranker.json"
+    ).read_bytes()
 
 
 def test_it_reranks_a_bi_encoder(fresh: CrossEncoder, tiny_model: BiEncoder, collection: Collection, tmp_path: Path) -> None:

@@ -228,12 +228,13 @@ class _Job:
 
     def _finish(self, result: RerankerTraining, judge: _Judge) -> None:
         score, before, measure = result.scores[result.chosen_step], judge.before, self.options.measure
-        chosen = judge.of(score, self.encoder)
+        chosen = judge.of(self.encoder)
         self.encoder.first_stage = chosen.weight
         helps = score > before
         weight = f", with {chosen.weight.weight:g} times the first stage's score" if chosen.weight.weight else ""
+        how = f"step {result.chosen_step}{weight}; p = {chosen.p_value:.4f}"
         self.progress.say(
-            f"reranking helps: {measure} on dev {before:.4f} → {score:.4f} (step {result.chosen_step}{weight})"
+            f"reranking helps: {measure} on dev {before:.4f} → {score:.4f} ({how})"
             if helps
             else f"reranking does not help: dev {measure} never exceeded the {before:.4f} of the first stage"
         )
@@ -243,6 +244,7 @@ class _Job:
             "dev": {str(step): score for step, score in sorted(result.scores.items())},
             "alone": chosen.alone,
             "first_stage_weight": chosen.weight.weight,
+            "p_value": chosen.p_value,
             "dev_queries": judge.queries,
             "held_out": self.held_out,
             "candidates": self.options.candidates,
@@ -257,12 +259,12 @@ class _Job:
 
 
 class _Judge:
-    """Says on dev how good a cross-encoder is, and keeps what it found of the best."""
+    """Says on dev how good a cross-encoder is, and remembers what it found of which weights."""
 
     def __init__(self, candidates: Candidates, progress: Progress) -> None:
         self._candidates = candidates
         self._progress = progress
-        self._best: Reranked | None = None
+        self._found: dict[str, Reranked] = {}
         self._name = f"{candidates.measure} on {candidates.split}"
         self.before = candidates.before()
         self.queries = len(candidates.collection.queries(candidates.split))
@@ -270,15 +272,14 @@ class _Judge:
 
     def score(self, encoder: CrossEncoder) -> float:
         """The measure with the best weight of the first stage's score."""
-        found = self._candidates.reranked(encoder, progress=self._progress)
-        if self._best is None or found.score > self._best.score:
-            self._best = found
+        found = self.of(encoder)
         alone = f" ({found.alone:.4f} without the first stage's score)" if found.weight.weight else ""
         self._progress.say(f"{self._name}: {found.score:.4f}{alone}")
         return found.score
 
-    def of(self, score: float, encoder: CrossEncoder) -> Reranked:
-        """What was found when the chosen weights were judged; they are judged again where that was before a restart."""
-        if self._best is not None and self._best.score == score:
-            return self._best
-        return self._candidates.reranked(encoder, progress=self._progress)
+    def of(self, encoder: CrossEncoder) -> Reranked:
+        """What reranking with these weights gives; found anew where they were judged before a restart."""
+        own = encoder.fingerprint()
+        if own not in self._found:
+            self._found[own] = self._candidates.reranked(encoder, progress=self._progress)
+        return self._found[own]

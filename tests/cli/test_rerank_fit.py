@@ -21,7 +21,18 @@ def test_a_finished_run_is_told_again(reranker_folder: Path, tiny_model_folder: 
 
     first, reranked, trained_on, model, empty, following, command = cli(*again, "--quiet").out.splitlines()
     assert first.split() == ["nDCG@10", "of", "bm25", f"{result['first_stage']:.4f}", "(20", "dev", "queries)"]
-    assert reranked.split() == ["nDCG@10", "reranked", f"{result['dev'][str(step)]:.4f}", "(step", str(step), "of", "60)"]
+    assert reranked.split() == [
+        "nDCG@10",
+        "reranked",
+        f"{result['dev'][str(step)]:.4f}",
+        "(step",
+        str(step),
+        "of",
+        "60,",
+        "p",
+        "=",
+        f"{result['p_value']:.4f})",
+    ]
     assert trained_on.split() == ["trained", "on", "60", "lists", "of", "60", "pairs"]
     assert model.split() == ["model", str(reranker_folder / "model")]
     assert (empty, following) == ("", "next:")
@@ -57,6 +68,21 @@ def test_what_does_not_help_is_said(tiny_model_folder: Path, collection_folder: 
     done = cli("rerank-fit", collection_folder, "--model", tiny_model_folder, "--out", tmp_path / "run", *settings, "-q")
     assert done.status == 0
     assert "(no better than the first stage: more pairs, epochs or negatives)" in done.out
+    result = cli(
+        "rerank-fit", collection_folder, "--model", tiny_model_folder, "--out", tmp_path / "run", *settings, "--json"
+    ).json
+    weight, alone = result["first_stage_weight"], result["alone"]
+    assert weight > 0
+    assert f"… by its own scores  {alone:.4f}  (the first stage's are added {weight:g}-fold)" in done.out
+
+    remark = f"{tmp_path / 'run'} adds the scores of the first stage that it was trained for to its own; here it adds none\n"
+    rerank = ("-m", "nDCG@10", "--rerank", tmp_path / "run", "--depth", 10)
+    assert remark not in cli("evaluate", "bm25", collection_folder, *rerank).err
+    assert remark in cli("evaluate", tiny_model_folder, collection_folder, *rerank).err
+    index = tmp_path / "index"
+    assert cli("index", tiny_model_folder, collection_folder, "--out", index).status == 0
+    for more in ([], ["--hybrid"]):
+        assert remark in cli("search", index, "heart", "--rerank", tmp_path / "run", *more).err
 
 
 def test_bad_input_is_one_line(tiny_model_folder: Path, marked_folder: Path, reranker_folder: Path, tmp_path: Path) -> None:

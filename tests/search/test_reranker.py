@@ -11,11 +11,13 @@ from biencoder.errors import ArgumentError
 from biencoder.evaluation import evaluate
 from biencoder.records import Document, FirstStageWeight, Hit
 from biencoder.scoring import FloatArray
-from biencoder.search import KeywordSearcher, Reranker, Searcher
+from biencoder.search import KeywordOptions, KeywordSearcher, Reranker, Searcher
 from biencoder.search import reranker as module
 from biencoder.search.reranker import first_stage_of
 from tests import tiny
 from tests.search.fakes import FakeModel, corpus
+
+BM25 = "bm25, english, k1 0.9, b 0.4"
 
 
 class CountingWords:
@@ -117,13 +119,15 @@ def test_a_measured_weight_is_taken_for_its_own_first_stage(searcher: Searcher) 
     keywords = KeywordSearcher.build(DOCUMENTS)
     own = first_stage_of(searcher)
     assert own is not None
-    assert (first_stage_of(keywords), first_stage_of(CountingHits())) == ("bm25", None)
+    assert (first_stage_of(keywords), first_stage_of(CountingHits())) == (BM25, None)
+    assert first_stage_of(KeywordSearcher.build(DOCUMENTS, options=KeywordOptions("german", 2))) == "bm25, german, k1 2, b 0.4"
     assert own == first_stage_of(Searcher.in_memory(FakeModel(), DOCUMENTS[:3]))
     assert own != first_stage_of(Searcher.in_memory(FakeModel("b"), DOCUMENTS[:3]))
-    assert Reranker(searcher, Trained(own)).weight == Reranker(keywords, Trained("bm25")).weight == 2.5
-    for encoder in (Trained("bm25"), Trained(None), CountingWords()):
+    assert own != first_stage_of(Searcher.in_memory(FakeModel(normalised=False), DOCUMENTS[:3]))  # compared by inner products
+    assert Reranker(searcher, Trained(own)).weight == Reranker(keywords, Trained(BM25)).weight == 2.5
+    for encoder in (Trained(BM25), Trained(None), CountingWords()):
         assert Reranker(searcher, encoder).weight == 0
-    assert Reranker(CountingHits(), Trained("bm25")).weight == 0
+    assert Reranker(CountingHits(), Trained(BM25)).weight == 0
     assert Reranker(searcher, Trained(own), weight=0).weight == 0
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from biencoder.data.collection import Collection
 from biencoder.errors import ArgumentError, ModelError
 from biencoder.progress import Progress
-from biencoder.records import Example
+from biencoder.records import Example, FirstStageWeight
 from biencoder.towers import precision
 from biencoder.towers.cross_encoder import CrossEncoder
 from biencoder.training.lists import CandidateList, list_cross_entropy, make_lists
@@ -98,6 +98,13 @@ def test_training_learns(tiny_model_folder: Path, marked: Collection, marked_exa
     assert list(result.scores) == [30, 60, 90]
     assert before < 0.7
     assert result.scores[result.chosen_step] == dev_score(marked)(encoder) > 0.95
+
+
+def test_a_weight_that_was_measured_for_other_weights_is_forgotten(examples: list[Example]) -> None:
+    encoder = fresh()
+    encoder.first_stage = FirstStageWeight(2.5, "bm25")
+    train_reranker(encoder, examples, options())
+    assert encoder.first_stage is None
 
 
 def test_fast_learns_too(tiny_model_folder: Path, marked_examples: list[Example], monkeypatch: pytest.MonkeyPatch) -> None:

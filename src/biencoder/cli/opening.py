@@ -60,9 +60,15 @@ def check_index(name: str) -> None:
 
 
 def open_reranker(
-    name: str, searcher: FirstStage, *, depth: int, running: RunningOptions, progress: TerminalProgress
+    name: str,
+    searcher: FirstStage,
+    *,
+    depth: int,
+    running: RunningOptions,
+    progress: TerminalProgress,
+    hybrid: bool = False,
 ) -> Reranker:
-    """Load a cross-encoder, and put it behind a first stage.
+    """Load a cross-encoder, and put it behind a first stage; say so where scores that it was measured with will be missing.
 
     Rerankers are run by torch, in bfloat16 where the models are to be run in int8.
 
@@ -77,8 +83,8 @@ def open_reranker(
     precision = "fast" if running["precision"] == "int8" else running["precision"]
     encoder = CrossEncoder.load(name, precision=precision)
     reranker, measured = Reranker(searcher, encoder, depth), encoder.first_stage
-    if measured is not None and measured.weight and not reranker.weight:
-        progress.say(f"{name} was trained to rerank another first stage, whose scores it adds to its own; here it adds none")
+    if measured is not None and measured.weight and (hybrid or not reranker.weight):
+        progress.say(f"{name} adds the scores of the first stage that it was trained for to its own; here it adds none")
     return reranker
 
 

@@ -70,7 +70,8 @@ PassageOverlap = Annotated[
     int | None, typer.Option("--overlap", metavar="WORDS", help="Words that neighbouring passages share; default a quarter.")
 ]
 Rerank = Annotated[
-    str | None, typer.Option(metavar="MODEL", help="Put the best hits in order anew by a cross-encoder; scores are its logits.")
+    str | None,
+    typer.Option(metavar="MODEL", help="Put the best hits in order anew by a cross-encoder; scores are log-odds."),
 ]
 Depth = Annotated[int, typer.Option(metavar="N", help="Hits that --rerank looks at; the hits asked for, where those are more.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Options as TOML.", metavar="FILE.toml")]

@@ -68,7 +68,7 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
         searcher = open_index(index, running=running, progress=progress)
         reranker = None
         if rerank is not None:
-            reranker = open_reranker(rerank, searcher, depth=depth, running=running, progress=progress)
+            reranker = open_reranker(rerank, searcher, depth=depth, running=running, progress=progress, hybrid=hybrid)
     with searcher:
         asked = _Asked(reranker or searcher, len(searcher), k, hybrid, chosen, json)
         if query is not None:

@@ -15,7 +15,8 @@ from typing import Self
 import numpy as np
 
 from biencoder.data.collection import Collection
-from biencoder.evaluation.evaluation import evaluate
+from biencoder.evaluation.comparison import compare
+from biencoder.evaluation.evaluation import Evaluation, evaluate
 from biencoder.progress import Progress
 from biencoder.records import FirstStageWeight, Hit
 from biencoder.scoring import FloatArray
@@ -38,11 +39,14 @@ class Reranked:
         score: the measure, with the weight that gave the best.
         weight: of the first stage's score, and whose.
         alone: the measure by the cross-encoder's scores alone.
+        p_value: of the difference that ``score`` makes to the first stage, by the paired randomisation test; the weight was
+            chosen on the same queries, so that it is somewhat too small.
     """
 
     score: float
     weight: FirstStageWeight
     alone: float
+    p_value: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,7 @@ class Candidates:
 
     def before(self) -> float:
         """The measure of the first stage."""
-        return self._measured(self, Progress())
+        return self._measured(self, Progress()).measures[self.measure]
 
     def reranked(self, encoder: Scorer, *, progress: Progress) -> Reranked:
         """The measure after reranking, and the weight of the first stage's score that gives the best; of equals, the smallest.
@@ -110,16 +114,21 @@ class Candidates:
         alone = self._measured(self._reranker(scorer, 0.0), progress)
         best, weight = alone, 0.0
         for tried in self._weights(scorer):
-            score = self._measured(self._reranker(scorer, tried), Progress())
-            if score > best:
-                best, weight = score, tried
-        return Reranked(best, FirstStageWeight(weight, self.first_stage), alone)
+            found = self._measured(self._reranker(scorer, tried), Progress())
+            if found.measures[self.measure] > best.measures[self.measure]:
+                best, weight = found, tried
+        return Reranked(
+            score=best.measures[self.measure],
+            weight=FirstStageWeight(weight, self.first_stage),
+            alone=alone.measures[self.measure],
+            p_value=compare(best, self._measured(self, Progress()), measure=self.measure).p_value,
+        )
 
     def _reranker(self, scorer: Scorer, weight: float) -> Reranker:
         return Reranker(self, scorer, depth=max(map(len, self.hits.values()), default=1) or 1, weight=weight)
 
-    def _measured(self, retriever: FirstStage, progress: Progress) -> float:
-        found = evaluate(
+    def _measured(self, retriever: FirstStage, progress: Progress) -> Evaluation:
+        return evaluate(
             retriever,
             self.collection,
             split=self.split,
@@ -127,7 +136,6 @@ class Candidates:
             block_size=_QUERIES,
             progress=partial(progress, "reranking"),
         )
-        return found.measures[self.measure]
 
     def _weights(self, scorer: Scorer) -> list[float]:
         """Those to be tried, to three digits: none where the first stage gives all candidates of a query the same score."""

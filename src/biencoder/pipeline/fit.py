@@ -105,7 +105,7 @@ def _warn_of_few_kernels(model: BiEncoder, options: FitOptions, progress: Progre
     bfloat16 = arithmetic(Precision.of(options.training.precision), device) == "bfloat16"
     if device.type == "cpu" and bfloat16 and not keeps_kernels_of_training():
         progress.say(
-            "this process had torch encode before, which then keeps too few prepared kernels for training: it may take twice "
+            "this process keeps too few prepared kernels for training, as torch was told before it encoded: it may take twice "
             "as long; call fit in a process of its own, or set "
             f"ONEDNN_PRIMITIVE_CACHE_CAPACITY={KERNELS_OF_TRAINING} before Python starts"
         )

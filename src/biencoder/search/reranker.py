@@ -16,10 +16,10 @@ from biencoder.identity import fingerprint
 from biencoder.records import Document, FirstStageWeight, Hit
 from biencoder.scoring import FloatArray
 from biencoder.search.keywords import KeywordSearcher
+from biencoder.search.model import metric_of
 from biencoder.search.queries import check_queries
 from biencoder.search.searcher import Searcher
 
-BM25 = "bm25"
 DEPTH = 100
 """Candidates that are reranked; twice as many take twice the time."""
 
@@ -46,7 +46,7 @@ class Reranker:
 
     ```python
     reranker = Reranker(Searcher.open("index"), CrossEncoder.load("runs/reranker", precision="fast"))
-    reranker.search("does aspirin lower cancer risk?", k=10)  # scores are logits
+    reranker.search("does aspirin lower cancer risk?", k=10)  # scores are log-odds
     ```
 
     Args:
@@ -126,16 +126,20 @@ class Reranker:
 
 
 def first_stage_of(searcher: FirstStage) -> str | None:
-    """What tells a first stage's scores from another's: its model's fingerprint, or ``bm25``; None where that is not known.
+    """What tells a first stage's scores from another's: BM25's options, or its model's fingerprint; None where it is not known.
+
+    The scores of BM25 also spread with the logarithm of the number of documents, which a weight can live with.
 
     >>> first_stage_of(KeywordSearcher.build([Document("d1", "aspirin")]))
-    'bm25'
+    'bm25, english, k1 0.9, b 0.4'
     """
     if isinstance(searcher, KeywordSearcher):
-        return BM25
+        options = searcher.index.options
+        return f"bm25, {options.language}, k1 {options.k1:g}, b {options.b:g}"
     if isinstance(searcher, Searcher):
-        identity = searcher.model.identity
-        return fingerprint({"document": identity.document, "query": identity.query})
+        model = searcher.model
+        parts = {"document": model.identity.document, "query": model.identity.query, "metric": metric_of(model)}
+        return fingerprint(parts)
     return None
 
 

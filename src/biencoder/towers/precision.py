@@ -10,10 +10,11 @@ import torch
 
 from biencoder.errors import ArgumentError
 
-_KERNELS_OF_ENCODING, KERNELS_OF_TRAINING = 8, 512
 _BFLOAT16_MULTIPLE = 8
+_KERNELS_OF_ENCODING, _KERNELS_OF_A_LAYER, KERNELS_OF_TRAINING = 8, 24, 512
 """Prepared matrix products that are kept. A layer has about six kinds of them forward and twenty with its backward pass; with
-too few, every layer prepares them anew, which takes longer than they do. With more, memory grows in encoding."""
+fewer, every layer prepares them anew, which takes longer than they do. Of rows whose lengths are multiples of 8, those of
+training hold all kinds of all lengths up to 256 tokens; encoding gains less by it than its memory grows."""
 
 
 class Precision(StrEnum):
@@ -87,9 +88,9 @@ def bound_kernel_caches(*, training: bool = False) -> None:
     """Keep torch's kernel caches on processors small, unless the user has set them.
 
     oneDNN and torch's layer above it keep up to 1,024 prepared matrix products each, one for every shape, with their working
-    memory. Texts come in ever new shapes, so that memory grows by gigabytes for next to no reuse: what is reused are the
-    products of one micro-batch in layer after layer. Both libraries read the setting at their first product: in a process
-    that has encoded before, training in bfloat16 keeps what encoding had, and is slower by up to a half.
+    memory, which grows by gigabytes. What is reused most are the products of one micro-batch in layer after layer. Both
+    libraries read the setting at their first product: in a process that has encoded before, training in bfloat16 keeps what
+    encoding had, and is slower by up to a half.
 
     Args:
         training: the process is going to train.
@@ -99,6 +100,6 @@ def bound_kernel_caches(*, training: bool = False) -> None:
 
 
 def keeps_kernels_of_training() -> bool:
-    """Whether this process keeps enough prepared matrix products for training, as far as its environment tells."""
+    """Whether this process keeps a layer's prepared matrix products, forward and backward, as far as its environment tells."""
     kept = os.environ.get("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "")
-    return not kept.isdecimal() or int(kept) >= KERNELS_OF_TRAINING
+    return not kept.isdecimal() or int(kept) >= _KERNELS_OF_A_LAYER

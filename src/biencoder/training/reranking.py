@@ -224,6 +224,7 @@ class _Run:
         course, state = self.course, self.course.state
         chosen = course.finish()
         self.encoder.fresh = False
+        self.encoder.first_stage = None  # it was measured for other weights, if it was
         return RerankerTraining(dict(state.scores), chosen, list(state.losses), lists, course.speed())
 
 
