@@ -10,9 +10,10 @@ import pytest
 from biencoder.data.collection import Collection
 from biencoder.errors import ArgumentError, DataError, LockedError, StorageError
 from biencoder.evaluation import evaluate
+from biencoder.evaluation.candidates import Reranked
 from biencoder.mining import MiningOptions, mine, read_examples
 from biencoder.records import FirstStageWeight, Judgement
-from biencoder.reranking import RerankFitOptions, fit_reranker
+from biencoder.reranking import RerankFitOptions, _verdict, fit_reranker
 from biencoder.run_folder import read_run
 from biencoder.search import KeywordSearcher, Reranker, Searcher
 from biencoder.storage.folder import locked
@@ -131,6 +132,23 @@ def test_what_was_judged_before_a_restart_is_judged_again(tiny_model_folder: Pat
     assert (tmp_path / "run" / "model" / "reranker.json").read_bytes() == (
         tmp_path / "whole" / "model" / "reranker.json"
     ).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("score", "p_value", "said"),
+    [
+        (
+            0.7,
+            0.01,
+            "reranking helps: nDCG@10 on dev 0.6000 → 0.7000 (step 9, with 2 times the first stage's score; p = 0.0100)",
+        ),
+        (0.61, 0.05, "reranking does not surely help: nDCG@10 on dev 0.6000 → 0.6100 (step 9; p = 0.0500)"),
+        (0.6, 1.0, "reranking does not help: dev nDCG@10 never exceeded the 0.6000 of the first stage"),
+    ],
+)
+def test_the_verdict(score: float, p_value: float, said: str) -> None:
+    chosen = Reranked(score, FirstStageWeight(2.0 if score == 0.7 else 0.0, "bm25"), 0.5, p_value)
+    assert _verdict("nDCG@10", 0.6, chosen, step=9) == said
 
 
 def test_it_reranks_a_bi_encoder(fresh: CrossEncoder, tiny_model: BiEncoder, collection: Collection, tmp_path: Path) -> None:

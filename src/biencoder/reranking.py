@@ -29,6 +29,9 @@ from biencoder.training.reranker_options import RerankerOptions
 from biencoder.training.reranking import RerankerTraining, train_reranker
 from biencoder.training.state import digest_of
 
+_SURE = 0.05
+"""A reranker that is not better by a p-value below it is not said to help: it makes searches a hundred times slower."""
+
 
 class ListOptions(MiningOptions):
     """How negatives are mined for a reranker.
@@ -230,14 +233,8 @@ class _Job:
         score, before, measure = result.scores[result.chosen_step], judge.before, self.options.measure
         chosen = judge.of(self.encoder)
         self.encoder.first_stage = chosen.weight
-        helps = score > before
-        weight = f", with {chosen.weight.weight:g} times the first stage's score" if chosen.weight.weight else ""
-        how = f"step {result.chosen_step}{weight}; p = {chosen.p_value:.4f}"
-        self.progress.say(
-            f"reranking helps: {measure} on dev {before:.4f} → {score:.4f} ({how})"
-            if helps
-            else f"reranking does not help: dev {measure} never exceeded the {before:.4f} of the first stage"
-        )
+        helps = score > before and chosen.p_value < _SURE
+        self.progress.say(_verdict(measure, before, chosen, step=result.chosen_step))
         measures = {
             "measure": measure,
             "first_stage": before,
@@ -256,6 +253,15 @@ class _Job:
             "losses": [round(loss, 5) for loss in result.losses],
         }
         write_json(self.folder / MEASURES, measures)
+
+
+def _verdict(measure: str, before: float, chosen: Reranked, *, step: int) -> str:
+    if chosen.score <= before:
+        return f"reranking does not help: dev {measure} never exceeded the {before:.4f} of the first stage"
+    weight = f", with {chosen.weight.weight:g} times the first stage's score" if chosen.weight.weight else ""
+    word = "helps" if chosen.p_value < _SURE else "does not surely help"
+    how = f"step {step}{weight}; p = {chosen.p_value:.4f}"
+    return f"reranking {word}: {measure} on dev {before:.4f} → {chosen.score:.4f} ({how})"
 
 
 class _Judge:

@@ -78,9 +78,9 @@ def command(  # noqa: PLR0913 - a command's options are its parameters
 def _print(result: dict[str, Any], *, collection: str, retriever: str, out: Path) -> None:
     last, step = max(map(int, result["dev"])), result["chosen_step"]
     reranked = result["dev"][str(step)]
-    verdict = "no better than the first stage: more pairs, epochs or negatives"
-    if result["helps"]:
-        verdict = f"step {step} of {last}, p = {result['p_value']:.4f}"
+    better = reranked > result["first_stage"]
+    verdict = f"step {step} of {last}, p = {result['p_value']:.4f}" if better else "no better than the first stage"
+    verdict += "" if result["helps"] else ": more pairs, epochs or negatives may help"
     weight = result["first_stage_weight"]
     added = [("… by its own scores", f"{result['alone']:.4f}  (the first stage's are added {weight:g}-fold)")] if weight else []
     dev = f"{result['dev_queries']:,} dev queries" + (", held out of train" if result["held_out"] else "")
