@@ -151,7 +151,7 @@ def test_a_text_that_cannot_be_tokenised_is_an_error_and_nothing_hangs(runtime: 
 
 def test_an_error_in_a_batch_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     tower = tiny.tower()
-    monkeypatch.setattr(Tower, "collate", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
+    monkeypatch.setattr(Tower, "collate", lambda *_, **__: (_ for _ in ()).throw(MemoryError("no room")))
     with pytest.raises(MemoryError, match="no room"):
         tower.encode(TEXTS)
 
