@@ -3,17 +3,18 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from biencoder.data.collection import Collection
 from biencoder.errors import ArgumentError, DataError, LockedError, StorageError
 from biencoder.evaluation import evaluate
-from biencoder.evaluation.candidates import Reranked
+from biencoder.evaluation.candidates import Candidates, Reranked
 from biencoder.mining import MiningOptions, mine, read_examples
+from biencoder.progress import Progress
 from biencoder.records import FirstStageWeight, Judgement
-from biencoder.reranking import RerankFitOptions, _verdict, fit_reranker
+from biencoder.reranking import RerankFitOptions, _Judge, _verdict, fit_reranker
 from biencoder.run_folder import read_run
 from biencoder.search import KeywordSearcher, Reranker, Searcher
 from biencoder.storage.folder import locked
@@ -132,6 +133,31 @@ def test_what_was_judged_before_a_restart_is_judged_again(tiny_model_folder: Pat
     assert (tmp_path / "run" / "model" / "reranker.json").read_bytes() == (
         tmp_path / "whole" / "model" / "reranker.json"
     ).read_bytes()
+
+
+def test_what_was_found_belongs_to_the_weights_and_not_to_the_score(collection: Collection) -> None:
+    """Two that are equally good, each with a weight of its own."""
+    judged: list[str] = []
+
+    class Equal:
+        measure, split = "nDCG@10", "dev"
+
+        def __init__(self) -> None:
+            self.collection = collection
+
+        def before(self) -> float:
+            return 0.5
+
+        def reranked(self, encoder: CrossEncoder, *, progress: Progress) -> Reranked:
+            del progress
+            judged.append(encoder.fingerprint())
+            return Reranked(0.9, FirstStageWeight(float(len(judged)), "bm25"), 0.4, 0.01)
+
+    first, second = tiny.cross_encoder(seed=0), tiny.cross_encoder(seed=1)
+    judge = _Judge(cast("Candidates", Equal()), Progress())
+    assert judge.score(first) == judge.score(second) == 0.9
+    assert [judge.of(one).weight.weight for one in (first, second)] == [1.0, 2.0]
+    assert judged == [first.fingerprint(), second.fingerprint()]
 
 
 @pytest.mark.parametrize(

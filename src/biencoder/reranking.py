@@ -230,10 +230,9 @@ class _Job:
         return read_examples(path)
 
     def _finish(self, result: RerankerTraining, judge: _Judge) -> None:
-        score, before, measure = result.scores[result.chosen_step], judge.before, self.options.measure
+        before, measure = judge.before, self.options.measure
         chosen = judge.of(self.encoder)
         self.encoder.first_stage = chosen.weight
-        helps = score > before and chosen.p_value < _SURE
         self.progress.say(_verdict(measure, before, chosen, step=result.chosen_step))
         measures = {
             "measure": measure,
@@ -246,7 +245,7 @@ class _Job:
             "held_out": self.held_out,
             "candidates": self.options.candidates,
             "chosen_step": result.chosen_step,
-            "helps": helps,
+            "helps": _helps(before, chosen),
             "pairs": len(self.pairs),
             "lists": result.lists,
             "lists_per_second": round(result.lists_per_second, 2),
@@ -255,11 +254,15 @@ class _Job:
         write_json(self.folder / MEASURES, measures)
 
 
+def _helps(before: float, chosen: Reranked) -> bool:
+    return chosen.score > before and chosen.p_value < _SURE
+
+
 def _verdict(measure: str, before: float, chosen: Reranked, *, step: int) -> str:
     if chosen.score <= before:
         return f"reranking does not help: dev {measure} never exceeded the {before:.4f} of the first stage"
     weight = f", with {chosen.weight.weight:g} times the first stage's score" if chosen.weight.weight else ""
-    word = "helps" if chosen.p_value < _SURE else "does not surely help"
+    word = "helps" if _helps(before, chosen) else "does not surely help"
     how = f"step {step}{weight}; p = {chosen.p_value:.4f}"
     return f"reranking {word}: {measure} on dev {before:.4f} → {chosen.score:.4f} ({how})"
 

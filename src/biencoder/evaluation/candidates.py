@@ -14,6 +14,7 @@ from typing import Self
 
 import numpy as np
 
+from biencoder.data.batches import distinct
 from biencoder.data.collection import Collection
 from biencoder.evaluation.comparison import compare
 from biencoder.evaluation.evaluation import Evaluation, evaluate
@@ -125,7 +126,7 @@ class Candidates:
         )
 
     def _reranker(self, scorer: Scorer, weight: float) -> Reranker:
-        return Reranker(self, scorer, depth=max(map(len, self.hits.values()), default=1) or 1, weight=weight)
+        return Reranker(self, scorer, depth=max(1, *map(len, self.hits.values())), weight=weight)
 
     def _measured(self, retriever: FirstStage, progress: Progress) -> Evaluation:
         return evaluate(
@@ -157,7 +158,7 @@ class _Remembering:
 
     def score(self, pairs: Sequence[tuple[str, str]], /, *, progress: Callable[[int], None] | None = None) -> FloatArray:
         """The scores, of new pairs by the cross-encoder."""
-        new = list(dict.fromkeys(pair for pair in pairs if pair not in self._known))
+        new, _ = distinct([pair for pair in pairs if pair not in self._known])
         if new:
             self._known.update(zip(new, self._encoder.score(new, progress=progress).tolist(), strict=True))
         return np.array([self._known[pair] for pair in pairs], dtype=np.float32)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from biencoder.cores import threads_to_use
 from biencoder.data.batches import distinct, length_sorted_batches, padded_width
@@ -31,6 +31,7 @@ from biencoder.towers.cross_encoder_folder import (
     write_classifier,
 )
 from biencoder.towers.digests import architecture_of, tokenizer_digest, weights_digest
+from biencoder.towers.exact_head import make_head_exact
 from biencoder.towers.precision import Precision, arithmetic, row_multiple, running
 from biencoder.towers.sources import find_model
 from biencoder.towers.tokens import CHARACTERS_A_TOKEN, cutting_tokenizer, head
@@ -105,7 +106,7 @@ class CrossEncoder:
         self._joiner = cutting_tokenizer(tokenizer, max_length, pairs=True)
         self._cutter = cutting_tokenizer(tokenizer, max_length)
         self._takes_types = _takes_types(module, tokenizer)
-        _make_head_exact(module)
+        make_head_exact(module)
 
     @classmethod
     def load(
@@ -379,23 +380,3 @@ def _takes_types(module: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) ->
     named = "token_type_ids" in tokenizer.model_input_names
     kinds = getattr(module.config, "type_vocab_size", 0) or 0
     return named and kinds >= 2 and "token_type_ids" in inspect.signature(module.forward).parameters
-
-
-class _ExactLinear(nn.Linear):
-    """Multiplies in float32, also where autocast would not: in bfloat16 the scores of good documents would be equal."""
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
-        with torch.autocast(input.device.type, enabled=False):
-            return super().forward(input.float())
-
-
-def _make_head_exact(module: PreTrainedModel) -> None:
-    """Put `_ExactLinear` in place of the head's linear layers, over the same weights."""
-    backbone = set(module.base_model.modules())
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear and child not in backbone:
-                exact = _ExactLinear(child.in_features, child.out_features, bias=child.bias is not None, device="meta")
-                exact.weight, exact.bias = child.weight, child.bias
-                exact.train(child.training)
-                setattr(parent, name, exact)
